@@ -1,0 +1,50 @@
+"""What is wrong with an input file: where, what was expected, what was found, and the fix.
+
+InputError          one or more Problems in files that a user wrote
+  +- EvalSetError   an eval-set file or the files that it names
+  +- TrainingDataError  training rows or a training manifest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to fix in one place."""
+
+    path: str
+    """File as the user knows it (relative where possible)."""
+    line: int | None
+    """1-based line, or None where a line makes no sense (a missing file)."""
+    key: str
+    """Dotted key (`gates.accuracy.min`), column or "" for the whole file."""
+    what: str
+    """What was expected and what was found, in one sentence."""
+    fix: str
+    """What to write instead, in one sentence."""
+
+    def __str__(self) -> str:
+        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        key = f" {self.key}:" if self.key else ""
+        return f"{where}:{key} {self.what}. Fix: {self.fix}"
+
+
+class InputError(Exception):
+    """Files that a user wrote cannot be used; carries every Problem found, not only the first."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        if not self.problems:
+            raise ValueError("an InputError needs at least one Problem")
+        super().__init__("\n".join(str(p) for p in self.problems))
+
+
+class EvalSetError(InputError):
+    """An eval-set file, or a file that it names, cannot be used."""
+
+
+class TrainingDataError(InputError):
+    """Training rows, a training config or a manifest cannot be used."""

@@ -1,0 +1,76 @@
+"""Which Docs hold a feature (a 3-gram, a stem), with a weight; and what each text shares with each Doc."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsets.overlap.hashing import I64, U64
+
+F64 = NDArray[np.float64]
+
+_EXPANSION = 1_000_000  # (feature, Doc) pairs held at once
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What texts and Docs share: P pairs sorted by (segment, doc)."""
+
+    segment: I64
+    """[P]"""
+    doc: I64
+    """[P]"""
+    weight: F64
+    """[P] sum of the shared features' weights."""
+    source: I64
+    """[X >= P] for each shared feature, its place in the features that were asked for; grouped by pair."""
+    starts: I64
+    """[P] where each pair begins in `source`."""
+
+
+class Postings:
+    """Features 0..F-1, each with the Docs that hold it. `feature` is ascending."""
+
+    def __init__(self, n_docs: int, feature: I64, doc: I64, weight: F64) -> None:
+        self._doc, self._weight, self._n_docs = doc, weight, max(n_docs, 1)
+        size = int(feature[-1]) + 1 if len(feature) else 0
+        self._first = np.searchsorted(feature, np.arange(size + 1))
+        self.totals = np.bincount(doc, weight, minlength=self._n_docs)
+        """[D] weight of each Doc."""
+
+    def parts(self, feature: I64, segment: I64) -> list[slice]:
+        """Cut the asked features into parts, between segments, that expand to about _EXPANSION pairs at most."""
+        if not len(feature):
+            return [slice(0, 0)]
+        size = np.cumsum(self._first[feature + 1] - self._first[feature])
+        marks = np.searchsorted(size, np.arange(1, int(size[-1]) // _EXPANSION + 1) * _EXPANSION)
+        cuts = np.searchsorted(segment, segment[np.minimum(marks, len(segment) - 1)])
+        edges = [0, *sorted({int(c) for c in cuts} - {0}), len(feature)]
+        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+    def shared(self, segment: I64, feature: I64, agree: tuple[U64, U64] | None = None) -> Shared:
+        """Sum weights over (segment, Doc). Features are distinct within a segment and ascend there.
+
+        `agree`: keys of segments and of Docs; pairs whose keys are both known (not 0) and differ are left out.
+        """
+        counts = self._first[feature + 1] - self._first[feature]
+        source = np.repeat(np.arange(len(feature)), counts)
+        entry = np.arange(len(source)) + np.repeat(self._first[feature] - (np.cumsum(counts) - counts), counts)
+        if agree is not None:
+            ours, theirs = agree[0][segment][source], agree[1][self._doc[entry]]
+            fits = np.flatnonzero((ours == theirs) | (ours == 0) | (theirs == 0))
+            source, entry = source[fits], entry[fits]
+        order, starts = groups(segment[source] * self._n_docs + self._doc[entry])
+        source, entry = source[order], entry[order]
+        # Features ascend within a pair: the sum has one order, whatever batch the text came in.
+        weight = np.add.reduceat(self._weight[entry], starts) if len(starts) else np.zeros(0)
+        return Shared(segment[source[starts]], self._doc[entry[starts]], weight, source, starts)
+
+
+def groups(keys: I64) -> tuple[I64, I64]:
+    """(stable sorting order, start of each run of equal keys in it)."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    return order, np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])

@@ -1,0 +1,190 @@
+"""From a candidate to a class: align it with the Doc, and say what the alignment means.
+
+The rules, first that applies (`own` tokens are those that are not boilerplate):
+ 1. less than 60 % of the own tokens found: `context` (20 own tokens in one run), `partial` (13), or nothing
+ 2. two slots of a template filled otherwise, or less than 60 % of the numbers found: `template`
+ 3. more than 10 own tokens in a row missing: `context` (same passage, another question)
+ 4. score below the threshold for this many own tokens: `partial`
+ 5. fewer than 8 own tokens: `short`
+ 6. the answer is known and another: `sibling`; else `near`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsets.overlap.text import located_tokens
+
+Class = Literal["exact", "near", "rephrased", "template", "sibling", "context", "short", "partial"]
+Bools = NDArray[np.bool_]
+
+LEAST_IDENTITY = 0.60
+LEAST_SLOTS = 0.90
+LEAST_NUMBERS = 0.60
+LONGEST_GAP = 10
+CONTEXT_RUN, PARTIAL_RUN = 20, 13
+SHORT = 8
+LONG = 24
+SCORE_SHORT, SCORE_LONG = 0.85, 0.30
+_MATES = 3
+_SLOT_SHARE = 0.4
+_SLOT_RUN = 6  # a longer stretch that differs between mates is free text, not the slot of a template
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A Doc as the rules see it."""
+
+    text: str
+    tokens: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+    """Character offsets of the tokens in `text`."""
+    own: Bools
+    """[L] tokens that are not boilerplate."""
+    slots: Bools
+    """[L] tokens that other fills of the same template replace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """What of a Doc is found in a stretch, and where."""
+
+    found: Bools
+    """[L]"""
+    blocks: tuple[tuple[int, int, int], ...]
+    """(first token in the Doc, first token in the stretch, tokens) of each run that both hold in the same order."""
+    spans: tuple[tuple[int, int], ...]
+    """Character offsets of the stretch's tokens, within the stretch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The class of one candidate, with what decided."""
+
+    class_: Class
+    identity: float
+    """Share of the Doc's own tokens found (of all tokens where fewer than 8 are own)."""
+    label: str
+    """contained, reordered or ""."""
+    reason: str
+
+
+def reference(text: str, own: Bools, mates: Sequence[str]) -> Reference:
+    """Prepare a Doc. `mates`: texts with its skeleton."""
+    words, spans = located_tokens(text)
+    return Reference(text, tuple(words), tuple(spans), own, _slots(words, mates))
+
+
+def align(ours: Reference, stretch: str) -> Alignment:
+    """Longest common subsequence of tokens, and 3-grams found in any order."""
+    words, spans = located_tokens(stretch)
+    blocks = _blocks(ours.tokens, words)
+    found = np.zeros(len(ours.tokens), np.bool_)
+    for a, _, size in blocks:
+        found[a : a + size] = True
+    theirs = set(zip(words, words[1:], words[2:], strict=False))
+    for i, gram in enumerate(zip(ours.tokens, ours.tokens[1:], ours.tokens[2:], strict=False)):
+        if gram in theirs:
+            found[i : i + 3] = True
+    return Alignment(found, tuple(blocks), tuple(spans))
+
+
+def judge(ours: Reference, alignment: Alignment, score: float, same_answer: bool | None) -> Judgement:
+    """Apply the rules. Class "" stands for nothing worth listing."""
+    n_own = int(ours.own.sum())
+    counted = ours.own if n_own >= SHORT else np.ones(len(ours.tokens), np.bool_)
+    identity = round(float(alignment.found[counted].mean()), 4) if counted.any() else 0.0
+    label = _label(ours, alignment)
+    class_, reason = _decide(ours, alignment, score, identity, same_answer)
+    return Judgement(class_, identity, label, reason)
+
+
+def least_score(n_own: int) -> float:
+    """Score that a near copy must reach: what edits leave of the 3-grams, (1 - p)**3, is chance in a short text."""
+    if n_own >= LONG:
+        return SCORE_LONG
+    share = max(n_own - SHORT, 0) / (LONG - SHORT)
+    return SCORE_SHORT + share * (SCORE_LONG - SCORE_SHORT)
+
+
+def _decide(
+    ours: Reference, alignment: Alignment, score: float, identity: float, same_answer: bool | None
+) -> tuple[Class | Literal[""], str]:
+    n_own = int(ours.own.sum())
+    found = alignment.found
+    if identity < LEAST_IDENTITY:
+        run = _longest_own_run(ours, alignment)
+        if run >= PARTIAL_RUN:
+            return ("context" if run >= CONTEXT_RUN else "partial"), f"only {identity:.0%} found, {run} tokens in a row"
+        return "", ""
+    slots = int(ours.slots.sum())
+    if slots >= 2 and found[ours.slots].mean() < LEAST_SLOTS:
+        return "template", f"{int(found[ours.slots].sum())} of {slots} slots of the template are filled alike"
+    digits = np.array([t[0].isdecimal() for t in ours.tokens], np.bool_) & (ours.own if n_own >= SHORT else True)
+    if digits.sum() >= 2 and found[digits].mean() < LEAST_NUMBERS:
+        return "template", f"{int(found[digits].sum())} of {int(digits.sum())} numbers are the same"
+    gap = _longest_gap(found[ours.own])
+    if gap > LONGEST_GAP:
+        return "context", f"{gap} of its tokens in a row are missing"
+    least = least_score(n_own)
+    if score < least:
+        return "partial", f"score {score:.2f} is below {least:.2f}, the threshold for {n_own} own tokens"
+    if n_own < SHORT:
+        return "short", f"only {n_own} tokens are its own: too few to tell a copy from chance"
+    if same_answer is False:
+        return "sibling", f"{identity:.0%} of its tokens are found, but the answer is another"
+    return "near", f"{identity:.0%} of its {n_own} own tokens are found, score {score:.2f} (threshold {least:.2f})"
+
+
+def _label(ours: Reference, alignment: Alignment) -> str:
+    size = len(ours.tokens)
+    if any(block[2] == size for block in alignment.blocks):
+        return "contained"
+    in_order = sum(block[2] for block in alignment.blocks)
+    return "reordered" if alignment.found.sum() >= in_order + max(6, 0.15 * size) else ""
+
+
+def _blocks(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int, int]]:
+    from rapidfuzz.distance import LCSseq
+
+    return [
+        (op.src_start, op.dest_start, op.src_end - op.src_start)
+        for op in LCSseq.opcodes(ours, theirs)
+        if op.tag == "equal"
+    ]
+
+
+def _slots(words: Sequence[str], mates: Sequence[str]) -> Bools:
+    """Positions that at least 40 % of the mates fill otherwise, in runs of at most _SLOT_RUN tokens."""
+    from rapidfuzz.distance import Levenshtein
+
+    if len(mates) < _MATES:
+        return np.zeros(len(words), np.bool_)
+    replaced = np.zeros(len(words))
+    for mate in mates:
+        for op in Levenshtein.opcodes(words, located_tokens(mate)[0]):
+            if op.tag == "replace":
+                replaced[op.src_start : op.src_end] += 1
+    slots = replaced >= _SLOT_SHARE * len(mates)
+    for start, stop in _runs(slots):
+        if stop - start > _SLOT_RUN:
+            slots[start:stop] = False
+    return slots
+
+
+def _runs(mask: Bools) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _longest_gap(found: Bools) -> int:
+    return max((stop - start for start, stop in _runs(~found)), default=0)
+
+
+def _longest_own_run(ours: Reference, alignment: Alignment) -> int:
+    return max((int(ours.own[a : a + size].sum()) for a, _, size in alignment.blocks), default=0)

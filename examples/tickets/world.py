@@ -1,0 +1,196 @@
+"""The support desk of a small lamp maker: tickets, their categories, and the house rule for their priority.
+
+Every text of the example is written here, from phrase tables and a seeded `random.Random`.
+Half of the issue phrases are *common* (the base model has met them), half are *house* phrases (only the company uses them).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+
+from words import BAD_WORDS, GOOD_WORDS, NAMES
+
+PLANS = ("free", "pro", "enterprise")
+PRODUCTS = ("Atlas", "Beacon", "Comet", "Ember", "Halo", "Orbit", "Prism", "Torch")
+SEVERITIES = ("low", "normal", "high")
+
+# category -> (phrase, how grave it is on its own)
+COMMON = {
+    "billing": (
+        ("my card was charged twice for the {product}", "high"),
+        ("the invoice for {month} shows the wrong total", "normal"),
+        ("I need a copy of the {month} receipt", "low"),
+        ("the monthly bill went up without notice", "normal"),
+    ),
+    "access": (
+        ("nobody here can log in to the account", "high"),
+        ("the password reset mail never arrives", "normal"),
+        ("my user name has a spelling mistake", "low"),
+        ("the sign in code for the {product} app is rejected", "high"),
+    ),
+    "delivery": (
+        ("the parcel with the {product} has not arrived", "normal"),
+        ("the {product} box came broken and wet", "high"),
+        ("I would like to know the delivery date", "low"),
+        ("the courier left the {product} at a wrong address", "normal"),
+    ),
+    "bug": (
+        ("the {product} app crashes when I open it", "high"),
+        ("the settings page of the {product} loads very slowly", "normal"),
+        ("one icon in the menu has the wrong shape", "low"),
+        ("the screen stays blank after the update", "high"),
+    ),
+    "refund": (
+        ("I want my money back for the {product}", "normal"),
+        ("the refund from {month} was promised but never paid", "high"),
+        ("how long does a refund usually take", "low"),
+        ("please take back the {product} that I ordered by mistake", "normal"),
+    ),
+    "idea": (
+        ("it would be nice to have a darker theme", "low"),
+        ("could you add an export to a spreadsheet", "low"),
+        ("we would like a timer for the {product}", "normal"),
+        ("we must have a report for the {month} audit", "high"),
+    ),
+}
+HOUSE = {
+    "billing": (
+        ("the seat ledger counts ghosts again", "normal"),
+        ("the kilowatt meter claims tenfold usage", "high"),
+        ("a partner voucher is listed under the old name", "low"),
+        ("the {month} dunning run hit us in error", "high"),
+    ),
+    "access": (
+        ("the badge portal sends everyone in circles", "high"),
+        ("a guest key still hangs on the {product} ring", "low"),
+        ("the vault wants a token that we never got", "normal"),
+        ("the warden locked our whole crew out", "high"),
+    ),
+    "delivery": (
+        ("the night drop skipped our dock", "normal"),
+        ("the pallet is stranded at the north hub", "high"),
+        ("the crate label names our former depot", "low"),
+        ("the tracking beam on the {product} pallet froze", "normal"),
+    ),
+    "bug": (
+        ("the mesh drops all lamps at dusk", "high"),
+        ("the scene wheel jumps two steps", "normal"),
+        ("the {product} halo blinks faintly at boot", "low"),
+        ("the sunrise routine drifts by an hour", "normal"),
+    ),
+    "refund": (
+        ("the goodwill slip bounced", "normal"),
+        ("our swap credit vanished from the pot", "high"),
+        ("the boomerang form lacks a field", "low"),
+        ("the {product} trade token came up short", "normal"),
+    ),
+    "idea": (
+        ("a choir mode for the {product} would be fun", "low"),
+        ("let us pin scenes to the wall dial", "normal"),
+        ("our fire drill needs a strobe preset", "high"),
+        ("more moods for the {product} glow please", "low"),
+    ),
+}
+CATEGORIES = tuple(COMMON)
+
+MONTHS = ("January", "March", "April", "June", "July", "August", "October", "November")
+GREETINGS = ("Hello!", "Hi!", "Good morning.", "Dear team!", "Hi there!", "Good evening.", "To the desk:", "")
+WHEN = (
+    "since Monday", "since Tuesday", "since last night", "this morning", "for two days now", "for a week now",
+    "again today", "after lunch", "at our second site", "in the main office", "in the new shop", "",
+)  # fmt: skip
+PLAN_TEXTS = (
+    "We are on the {plan} plan.", "I use the {plan} plan.", "Our company has the {plan} plan.", "My plan is {plan}.",
+    "This is a {plan} account.", "We signed up for {plan} in {month}.", "You have us down as {plan}.",
+    "Our {count} lamps run on the {plan} plan.",
+)  # fmt: skip
+CLOSINGS = (
+    "Thank you, {name}", "Best wishes, {name}", "Regards, {name}", "Please help.", "Can you look into it?",
+    "Waiting for your answer.", "Yours, {name}", "Call {name} if you need more.", "Thanks a lot.", "",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One message to the support desk."""
+
+    text: str
+    category: str
+    severity: str
+    """How grave the issue is on its own: what anybody would answer."""
+    plan: str
+    house: bool
+    """Whether the issue is told in a house phrase."""
+
+    @property
+    def priority(self) -> str:
+        """The house rule: enterprise is always high, the free plan never is, else the severity."""
+        if self.plan == "enterprise":
+            return "high"
+        return "normal" if self.plan == "free" and self.severity == "high" else self.severity
+
+    @property
+    def target(self) -> dict[str, str]:
+        return {"category": self.category, "priority": self.priority}
+
+
+def ticket(rng: random.Random, *, house: bool) -> Ticket:
+    """A ticket about a common or a house phrase, in one of two orders of its sentences."""
+    category = rng.choice(CATEGORIES)
+    issue, severity = rng.choice((HOUSE if house else COMMON)[category])
+    plan = rng.choice(PLANS)
+    slots = {
+        "product": rng.choice(PRODUCTS), "month": rng.choice(MONTHS), "name": rng.choice(NAMES),
+        "plan": plan, "count": str(rng.randrange(3, 99)),
+    }  # fmt: skip
+    what = sentence(f"{issue} {rng.choice(WHEN)}")
+    middle = [what, rng.choice(PLAN_TEXTS)]
+    rng.shuffle(middle)
+    parts = [rng.choice(GREETINGS), *middle, rng.choice(CLOSINGS)]
+    text = " ".join(part for part in parts if part).format(**slots)
+    return Ticket(text, category, severity, plan, house)
+
+
+def sentence(text: str) -> str:
+    """First letter upper case, a full stop at the end."""
+    text = text.strip()
+    return f"{text[0].upper()}{text[1:]}."
+
+
+THINGS = ("lamp", "bulb", "cable", "box", "switch", "stand", "shade", "remote", "manual", "plug", "dimmer", "clip")
+BOUGHT = (
+    "I bought the {product} in {month}.", "We got the {product} last week.", "My {product} came on Monday.",
+    "{name} gave me the {product}.", "The {product} is in our office now.", "We tried the {product} for a month.",
+)  # fmt: skip
+PRAISE = ("I would buy it again.", "We are very happy with it.", "I can only recommend it.", "It was worth the money.")
+BLAME = ("I would not buy it again.", "We are not happy with it.", "I cannot recommend it.", "It was a waste of money.")
+
+
+def review(rng: random.Random) -> tuple[str, str]:
+    """A product review of two or three sentences, and `positive` or `negative`."""
+    good = rng.random() < 0.5
+    one, two = rng.sample(THINGS, 2)
+    first, second = rng.sample(GOOD_WORDS if good else BAD_WORDS, 2)
+    opinion = f"The {one} is {first} and the {two} {rng.choice(('is', 'looks', 'feels'))} {second}."
+    parts = [rng.choice(BOUGHT), opinion, rng.choice((*(PRAISE if good else BLAME), ""))]
+    slots = {"product": rng.choice(PRODUCTS), "month": rng.choice(MONTHS), "name": rng.choice(NAMES)}
+    return " ".join(part for part in parts if part).format(**slots), "positive" if good else "negative"
+
+
+def policies() -> list[str]:
+    """What the handbook says: the plans in words, and one line for each category. The house rule shows only in part."""
+    lines = [
+        "Handbook: enterprise accounts have a contract with a short answer time.",
+        "Handbook: pro accounts are served in the order of how grave the issue is.",
+        "Handbook: free accounts are served when the desk has time.",
+        "Handbook: a lamp that is a danger to people comes first.",
+        "Handbook: be kind, be short, and sign with your name.",
+    ]
+    for category in CATEGORIES:
+        phrases = [phrase for phrase, _ in (*COMMON[category][:2], *HOUSE[category][:1])]
+        for phrase in phrases:
+            clean = phrase.format(product="lamp", month="last month")
+            lines.append(f"Handbook: mails like {json.dumps(clean)} are {category}.")
+    return lines

@@ -1,0 +1,45 @@
+"""`ftgate`: the verbs around the gate. Each one imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from pytest_ftgate import __version__
+
+VERBS = {
+    "train": ("training.__main__", "train an adapter from a YAML file and record what it was trained on"),
+    "overlap": ("evalsets.overlap.command", "find training rows that repeat examples of an eval set"),
+}
+"""verb -> (module with `main(argv) -> int`, what it does)"""
+
+EPILOG = """\
+To judge a model, run pytest itself:
+  pytest --ft-model=runs/good evals/
+
+Every verb explains itself: ftgate VERB --help
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Dispatch to a verb; its own `main` parses the rest."""
+    parser = argparse.ArgumentParser(
+        prog="ftgate",
+        description="Fine-tuning as code under test: what stands around `pytest --ft-model=DIR`.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pytest-ftgate {__version__}")
+    verbs = "\n".join(f"{verb}: {text}" for verb, (_, text) in VERBS.items())
+    parser.add_argument("verb", choices=tuple(VERBS), help=verbs)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    given = list(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(given[:1])
+    module = importlib.import_module(VERBS[args.verb][0])
+    return int(module.main(given[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

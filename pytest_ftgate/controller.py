@@ -1,0 +1,127 @@
+"""Collects what the gates said, decides, and writes it down: the part of a run that only one process does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_ftgate.session import STAGE_PROPERTY, VERDICT_PROPERTY, Session
+from pytest_ftgate.types import Comparison, Verdict
+from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
+
+Phase = Literal["setup", "call", "teardown"]
+PhaseOutcome = Literal["passed", "failed", "skipped"]
+OVERRIDABLE = {0, 1, 5}
+"""pytest exit codes that the run verdict replaces: ok, tests failed, nothing collected."""
+
+
+class Controller:
+    """The run so far. Mutable: it is fed by reports, in any order, from any number of workers."""
+
+    def __init__(self, session: Session, shared: Path) -> None:
+        self.session = session
+        self._shared = shared
+        self.broken_files: list[str] = []
+        self.problems: list[str] = []
+        """What could not be written; a report that fails does not change the verdict."""
+        self._files = {file.path: file for file in session.required}
+        self._selected: set[str] = set()
+        self._verdicts: dict[str, Verdict] = {}
+        self._other_failures: set[str] = set()
+        self._decision: Decision | None = None
+        self._engine: dict[str, Any] = {}
+        self._counts: dict[str, Any] = {}
+
+    def select(self, nodeids: Iterable[str]) -> None:
+        """Node ids that are going to run."""
+        self._selected.update(name for nodeid in nodeids if (name := self._gate_name(nodeid)))
+
+    def receive(self, nodeid: str, properties: Mapping[str, object], *, failed: bool) -> None:
+        """One report of one phase of one test."""
+        stage, verdict_json = properties.get(STAGE_PROPERTY), properties.get(VERDICT_PROPERTY)
+        if isinstance(stage, str):
+            facts = json.loads(stage)
+            self._engine, self._counts = facts["engine"], facts["counts"]
+        if isinstance(verdict_json, str):
+            verdict = _verdict(json.loads(verdict_json))
+            self._verdicts[verdict.gate] = verdict
+        elif failed and not self._gate_name(nodeid):
+            self._other_failures.add(nodeid)
+
+    def decide(self) -> Decision | None:
+        """The run verdict; None where none is wanted or an input file was broken (a usage error)."""
+        if self.session.verdict_off or self.session.collect_only or self.broken_files:
+            return None
+        required = [name for file in self.session.required for name in file.gate_names]
+        self._decision = decide(
+            RunFacts(required, sorted(self._selected), dict(self._verdicts), len(self._other_failures))
+        )
+        self._write()
+        return self._decision
+
+    def phases(self) -> list[tuple[Phase, PhaseOutcome]]:
+        """How the run verdict looks as a test: BLOCK fails, what was not judged is an error, a subset is skipped."""
+        verdict = self._decision.verdict if self._decision else "NOT_EVALUATED"
+        if verdict == "SHIP":
+            return [("setup", "passed"), ("call", "passed"), ("teardown", "passed")]
+        if verdict == "BLOCK":
+            return [("setup", "passed"), ("call", "failed"), ("teardown", "passed")]
+        if verdict == "PARTIAL":
+            return [("setup", "skipped"), ("teardown", "passed")]
+        return [("setup", "failed"), ("teardown", "passed")]
+
+    def decision_text(self) -> str:
+        """`BLOCK: tickets::accuracy failed`"""
+        from pytest_ftgate.report.terminal import decision_line
+
+        return decision_line(self._decision) if self._decision else ""
+
+    def summary(self) -> list[str]:
+        """The last section of the terminal."""
+        from pytest_ftgate.report.terminal import counts_line, decision_line, gate_table, identity_lines
+
+        if self._decision is None:
+            return []
+        lines = identity_lines(self._engine)
+        if self._counts:
+            lines.append(f"answers   {counts_line(self._counts)}")
+        if self._verdicts:
+            lines += ["", *gate_table(self._ordered()).splitlines(), ""]
+        return [*lines, *self.problems, decision_line(self._decision)]
+
+    def exit_status(self, status: int) -> int:
+        """What the process returns instead of pytest's own `status`."""
+        if self.broken_files and status in {*OVERRIDABLE, 2}:
+            return USAGE_ERROR
+        if self._decision is None or not self.session.verdict_required or status not in OVERRIDABLE:
+            return status
+        return EXIT_CODES[self._decision.verdict]
+
+    def _gate_name(self, nodeid: str) -> str | None:
+        """`evals/tickets.eval.yaml::accuracy` -> `tickets::accuracy`; None for other tests."""
+        path, _, kind = nodeid.rpartition("::")
+        file = self._files.get((self.session.root / path).resolve())
+        return f"{file.name}::{kind}" if file else None
+
+    def _ordered(self) -> list[Verdict]:
+        order = {name: place for place, name in enumerate(n for f in self.session.required for n in f.gate_names)}
+        return sorted(self._verdicts.values(), key=lambda v: order.get(v.gate, len(order)))
+
+    def _write(self) -> None:
+        from pytest_ftgate.report.machine import verdict_json, write_text
+
+        if self.session.json_path is None or self._decision is None:
+            return
+        text = verdict_json(self._decision, self._ordered(), self._engine, self._counts, self.session.command)
+        try:
+            write_text(self.session.json_path, text)
+        except OSError as error:
+            self.problems.append(f"could not write {self.session.json_path.name}: {error.strerror}")
+
+
+def _verdict(value: dict[str, Any]) -> Verdict:
+    comparisons = tuple(Comparison(**{**c, "interval": tuple(c["interval"])}) for c in value["comparisons"])
+    interval = tuple(value["interval"]) if value["interval"] is not None else None
+    return Verdict(**{**value, "comparisons": comparisons, "interval": interval, "worst": tuple(value["worst"])})

@@ -1,0 +1,228 @@
+"""Generation with transformers and peft: batched, left-padded, greedy, with nothing inherited from config files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from itertools import groupby
+from typing import Any
+
+from evalsets.types import Json
+from pytest_ftgate.engine import hf_load
+from pytest_ftgate.engine.protocol import Request
+from pytest_ftgate.errors import EngineError
+from pytest_ftgate.identity import Candidate
+from pytest_ftgate.prompting import AnyPrompt, ChatPrompt
+from pytest_ftgate.types import Generation
+
+PACKAGES = ("torch", "transformers", "peft", "tokenizers")
+
+
+class HFEngine:
+    """Engine on transformers and peft. Nothing is loaded before the first call that needs it."""
+
+    def __init__(self, candidate: Candidate, settings: hf_load.Settings) -> None:
+        self._candidate, self._settings = candidate, settings
+        self._loaded: hf_load.Sides | None = None
+        self._halvings = 0
+
+    @property
+    def _sides(self) -> hf_load.Sides:
+        if self._loaded is None:
+            self._loaded = hf_load.load(self._candidate, self._settings)
+        return self._loaded
+
+    def encode(self, prompt: AnyPrompt, *, tuned: bool) -> tuple[int, ...]:
+        """Token ids of a prompt in the tokenizer and chat template of that side."""
+        tokenizer = self._sides.tuned_tokenizer if tuned else self._sides.base_tokenizer
+        if not isinstance(prompt, ChatPrompt):
+            return tuple(tokenizer(prompt.text)["input_ids"])
+        if tokenizer.chat_template is None:
+            owner = self._candidate.path if tuned else self._candidate.base_path
+            raise EngineError(
+                f"the tokenizer of {owner.name} has no chat template, and the eval set asks in chat form",
+                fix='write the prompt as one text: `prompt: {text: "..."}`, or add chat_template.jinja to the model',
+            )
+        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
+        return tuple(ids["input_ids"])
+
+    def fingerprint(self, *, tuned: bool) -> str:
+        """sha256 over weights, runtime and versions of one side."""
+        content = {
+            "weights": self._candidate.digest(tuned=tuned),
+            "settings": [self._settings.dtype, self._settings.quantize],
+            "device": self._sides.facts["device"],
+            "versions": self._versions(),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def describe(self) -> Mapping[str, Json]:
+        """What judged, for the report."""
+        facts = self._sides.facts
+        return {
+            **self._candidate.describe(),
+            **facts,
+            "batch_size": self._settings.batch_size,
+            "batch_halvings": self._halvings,
+            "versions": self._versions(),
+        }
+
+    def generate(self, requests: Sequence[Request], *, tuned: bool) -> Iterator[tuple[int, Generation]]:
+        """Answer every request once, longest prompts first (they decide how much memory is needed)."""
+        order = sorted(range(len(requests)), key=lambda i: (_kind(requests[i]), -len(requests[i].token_ids), i))
+        with self._sides.using(tuned=tuned) as model:
+            for _, group in groupby(order, key=lambda i: _kind(requests[i])):
+                yield from self._in_batches(model, requests, list(group), tuned=tuned)
+
+    def _in_batches(
+        self, model: Any, requests: Sequence[Request], indices: list[int], *, tuned: bool
+    ) -> Iterator[tuple[int, Generation]]:
+        import torch
+
+        limit = _context_limit(model)
+        for index in [i for i in indices if _too_long(requests[i], limit)]:
+            indices.remove(index)
+            yield index, _truncated(requests[index], limit)
+        size, start = self._settings.batch_size, 0
+        while start < len(indices):
+            batch = indices[start : start + size]
+            try:
+                answers = self._answer(model, [requests[i] for i in batch], tuned=tuned)
+            except torch.OutOfMemoryError as error:
+                if size == 1:
+                    raise EngineError(
+                        f"out of memory with a single prompt of {len(requests[batch[0]].token_ids)} tokens",
+                        fix="use --ft-quantize=nf4, --ft-dtype=bfloat16 or a device with more memory",
+                    ) from error
+                size = max(1, size // 2)
+                self._halvings += 1
+                hf_load.free()
+                continue
+            yield from zip(batch, answers, strict=True)
+            start += len(batch)
+
+    def _answer(self, model: Any, batch: Sequence[Request], *, tuned: bool) -> list[Generation]:
+        import torch
+        from transformers import GenerationConfig
+
+        tokenizer = self._sides.tuned_tokenizer if tuned else self._sides.base_tokenizer
+        stops = _end_ids(model, (self._sides.tuned_tokenizer, self._sides.base_tokenizer))
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stops)
+        ids, mask = _left_pad([r.token_ids for r in batch], pad, model.device)
+        config = GenerationConfig(
+            max_new_tokens=batch[0].max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            num_return_sequences=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            use_cache=True,
+            pad_token_id=pad,
+            eos_token_id=sorted(stops),
+            bos_token_id=tokenizer.bos_token_id,
+            stop_strings=list(batch[0].stop) or None,
+        )
+        with torch.inference_mode():
+            out = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=config,
+                **({"tokenizer": tokenizer} if batch[0].stop else {}),
+            )
+            labels = [self._label_logprobs(model, tokenizer, r, pad) for r in batch]
+        new = out[:, ids.shape[1] :].tolist()
+        return [
+            _finish(tokenizer, request, row, stops, logprobs)
+            for request, row, logprobs in zip(batch, new, labels, strict=True)
+        ]
+
+    @staticmethod
+    def _label_logprobs(model: Any, tokenizer: Any, request: Request, pad: int) -> dict[str, float] | None:
+        """Sum over each label's tokens of log p(token | prompt, tokens before it), nats."""
+        import torch
+
+        if not request.labels:
+            return None
+        coded = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in request.labels]
+        ids, mask = _left_pad([(*request.token_ids, *c) for c in coded], pad, model.device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        keep = max(len(c) for c in coded) + 1
+        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=keep).logits
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
+        sums: dict[str, float] = {}
+        for row, (label, tokens) in enumerate(zip(request.labels, coded, strict=True)):
+            # The logits at position p predict the token at p + 1; the last label token is the last position.
+            places = torch.arange(keep - 1 - len(tokens), keep - 1)
+            chosen = logprobs[row, places, torch.tensor(tokens, device=logprobs.device)]
+            sums[label] = float(chosen.sum())
+        return sums
+
+    @staticmethod
+    def _versions() -> dict[str, str]:
+        return {name: version(name) for name in PACKAGES}
+
+
+def _kind(request: Request) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+    return request.max_new_tokens, request.stop, request.labels
+
+
+def _context_limit(model: Any) -> int:
+    return int(model.config.get_text_config().max_position_embeddings)
+
+
+def _too_long(request: Request, limit: int) -> bool:
+    return len(request.token_ids) + request.max_new_tokens > limit
+
+
+def _truncated(request: Request, limit: int) -> Generation:
+    tokens = len(request.token_ids)
+    why = f"prompt of {tokens} tokens + {request.max_new_tokens} new ones exceed the context of {limit}"
+    return Generation("", (), "error", tokens, error=why)
+
+
+def _end_ids(model: Any, tokenizers: Sequence[Any]) -> set[int]:
+    """Every token that ends an answer: the model's own list and both tokenizers' end marks, the same for both sides."""
+    listed = model.ft_eos_token_id
+    ids = set(listed if isinstance(listed, list) else [listed]) | {t.eos_token_id for t in tokenizers}
+    ids.discard(None)
+    if not ids:
+        raise EngineError(
+            "neither generation_config.json nor the tokenizer names an end-of-text token",
+            fix="set eos_token_id in the base's generation_config.json",
+        )
+    return ids
+
+
+def _left_pad(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, Any]:
+    """(batch, width) token ids and attention mask; the prompts end in the last column."""
+    import torch
+
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), pad, dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for place, row in enumerate(rows):
+        ids[place, width - len(row) :] = torch.tensor(row, dtype=torch.long)
+        mask[place, width - len(row) :] = 1
+    return ids.to(device), mask.to(device)
+
+
+def _finish(
+    tokenizer: Any, request: Request, row: list[int], stops: set[int], logprobs: dict[str, float] | None
+) -> Generation:
+    end = next((place for place, token in enumerate(row) if token in stops), None)
+    tokens = row if end is None else row[: end + 1]
+    answer = tokens if end is None else tokens[:-1]
+    text = tokenizer.decode(answer, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    cuts = [place for stop in request.stop if (place := text.find(stop)) >= 0]
+    if cuts:
+        text = text[: min(cuts)]
+    return Generation(
+        text=text,
+        token_ids=tuple(tokens),
+        finish_reason="stop" if cuts or end is not None else "length",
+        prompt_tokens=len(request.token_ids),
+        label_logprobs=logprobs,
+    )

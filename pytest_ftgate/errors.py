@@ -1,0 +1,40 @@
+"""What can stop a judgement. None of these is a wrong answer: a gate that meets one reports ERROR, never PASS or FAIL.
+
+    FtgateError        could not judge; carries what happened and what to do
+      +- EngineError     a model could not be loaded or did not generate
+      +- IdentityError   it cannot be proved which model is judged, or that the base is the base
+      +- PromptError     a rung's prompt cannot be built without leaking the evaluated example
+      +- ScoringError    an answer could not be turned into a Score or a FormatCheck
+
+Mistakes in files that a user wrote are `evalsets.errors.InputError` instead.
+"""
+
+from __future__ import annotations
+
+
+class FtgateError(Exception):
+    """Could not judge. `str()` is one line: the message, then the fix where there is one.
+
+    Neither part may hold text of a model or a data set other than as a short, escaped excerpt.
+    """
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        self.message = message
+        self.fix = fix
+        super().__init__(f"{message}. Fix: {fix}" if fix else message)
+
+
+class EngineError(FtgateError):
+    """A model could not be loaded, or did not generate."""
+
+
+class IdentityError(FtgateError):
+    """What is being judged could not be proved: weights not applied, another base, files changed underneath."""
+
+
+class PromptError(FtgateError):
+    """A prompt could not be built: too few shots or passages are left, or they hold no text to search in."""
+
+
+class ScoringError(FtgateError):
+    """An answer could not be judged: nothing was generated, no usable reference, a scorer function that failed."""

@@ -1,0 +1,241 @@
+"""What exactly is being judged: static checks of files, before torch or peft see them. Standard library only.
+
+An adapter directory is untrusted input next to code, and peft falls back to the network for a path that does not
+exist; so everything is resolved to existing local files first, and what cannot be judged is refused with the fix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from evalsets.digests import base_digests
+from evalsets.errors import InputError
+from evalsets.manifest import Manifest, read_manifest
+from evalsets.strictjson import read_json
+from evalsets.types import Json
+from pytest_ftgate.errors import IdentityError
+from pytest_ftgate.weights import Tensor, read_header, read_headers
+
+HUB_BASE = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+REFUSED_KEYS = ("auto_mapping", "megatron_config", "layer_replication")
+MODULE_NAME = re.compile(r"[A-Za-z_][\w.]*")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fine-tuned model to judge, and the base to compare it with. All paths exist."""
+
+    path: Path
+    kind: Literal["adapter", "model"]
+    base_path: Path
+    manifest: Manifest | None
+    """What it was trained on; None where the directory has no ftgate.json."""
+    has_tokenizer: bool
+    """Whether the directory brings a tokenizer (and chat template) of its own."""
+
+    @cached_property
+    def base_files(self) -> Mapping[str, str]:
+        """File name -> sha256 of the base directory."""
+        return base_digests(self.base_path)
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """File name -> sha256 of what decides the candidate's answers."""
+        adapter = ("adapter_config.json", "adapter_model.safetensors")
+        own = base_digests(self.path)
+        return {**own, **{n: _sha256(self.path / n) for n in adapter if self.kind == "adapter" and n not in own}}
+
+    def digest(self, *, tuned: bool) -> str:
+        """One sha256 for a side; the candidate's covers its base as well."""
+        content = {"base": dict(self.base_files), "files": dict(self.files) if tuned else {}}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def describe(self) -> dict[str, Json]:
+        """For the report: names and short digests."""
+        return {
+            "model": self.path.name,
+            "kind": self.kind,
+            "digest": self.digest(tuned=True),
+            "base_model": self.manifest.base.id if self.manifest else self.base_path.name,
+            "base_digest": self.digest(tuned=False),
+            "training_known": self.manifest is not None,
+        }
+
+
+def resolve_candidate(model: str, base: str | None, directory: Path) -> Candidate:
+    """The Candidate that `--ft-model` and `--ft-base` mean, relative to `directory`.
+
+    Reads files, hashes the base where ftgate.json records one, opens no socket. Raises IdentityError.
+    """
+    path = (directory / model).resolve()
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise IdentityError(
+            f"--ft-model={model} {what}; expected the directory of an adapter or a full model",
+            fix=f"give an existing directory{_nearby(path)}",
+        )
+    try:
+        manifest = read_manifest(path)
+    except InputError as error:
+        raise IdentityError(str(error), fix="train again, or remove ftgate.json and give --ft-base") from None
+    has_tokenizer = any((path / name).is_file() for name in TOKENIZER_FILES)
+    if (path / "adapter_config.json").is_file():
+        base_path = _base_path(base, manifest, path, directory)
+        _check_adapter(path, base_path)
+        candidate = Candidate(path, "adapter", base_path, manifest, has_tokenizer)
+    elif (path / "config.json").is_file():
+        candidate = Candidate(path, "model", _base_path(base, manifest, path, directory), manifest, has_tokenizer)
+    else:
+        inside = sorted(p.parent.name for p in path.glob("*/adapter_config.json"))
+        fix = f"choose one of the adapters inside it: {', '.join(inside[:5])}" if inside else "check the path"
+        raise IdentityError(
+            f"--ft-model={model} holds neither adapter_config.json (an adapter) nor config.json (a full model)", fix=fix
+        )
+    _check_pinned_base(candidate)
+    return candidate
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _nearby(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"; {path.parent.name}/ does not exist either"
+    names = sorted(p.name for p in path.parent.iterdir() if (p / "adapter_config.json").is_file())
+    return f" (beside it: {', '.join(names[:5])})" if names else ""
+
+
+def _base_path(option: str | None, manifest: Manifest | None, path: Path, directory: Path) -> Path:
+    """The base directory, from --ft-base or from what the trainer recorded; never from adapter_config.json."""
+    if option is None and manifest is None:
+        raise IdentityError(
+            f"which base was {path.name} trained on? It has no ftgate.json, and the name in adapter_config.json is not "
+            "trusted",
+            fix="give --ft-base=DIRECTORY or --ft-base=ORG/NAME@<40-hex revision>",
+        )
+    if option is not None:
+        if hub := HUB_BASE.fullmatch(option):
+            return _from_hub_cache(hub["id"], hub["revision"])
+        found = (directory / option).resolve()
+        source = f"--ft-base={option}"
+    elif manifest is not None and manifest.base.local is not None:
+        found = (path / manifest.base.local).resolve()
+        source = f"ftgate.json: base.local {manifest.base.local!r}"
+    else:
+        record = manifest.base if manifest else None
+        return _from_hub_cache(record.id if record else "", (record.revision or "") if record else "")
+    if not (found / "config.json").is_file():
+        raise IdentityError(
+            f"{source} is not a model directory (no config.json there)", fix="give the base with --ft-base=DIRECTORY"
+        )
+    return found
+
+
+def _from_hub_cache(name: str, revision: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise IdentityError(
+            "the base is a hub model, and huggingface_hub is not installed", fix='pip install "pytest-ftgate[hf]"'
+        ) from error
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError) as error:
+        raise IdentityError(
+            f"base {name}@{revision[:12]} is not in the local hub cache",
+            fix=f"download it once: hf download {name} --revision {revision}",
+        ) from error
+
+
+def _check_pinned_base(candidate: Candidate) -> None:
+    """The base on disk is byte for byte the one that ftgate.json records."""
+    if candidate.manifest is None:
+        return
+    recorded, found = candidate.manifest.base.files, candidate.base_files
+    differ = sorted(n for n in recorded if found.get(n) != recorded[n])
+    if differ:
+        raise IdentityError(
+            f"{candidate.path.name} was trained on another base: {', '.join(differ[:4])} of {candidate.base_path.name} "
+            f"differ from what ftgate.json records ({candidate.manifest.base.id})",
+            fix="give the base it was trained on with --ft-base, or train it again on this one",
+        )
+
+
+def _check_adapter(path: Path, base_path: Path) -> None:
+    config = _adapter_config(path)
+    rank = config.get("r")
+    tensors = read_header(_weights_file(path))
+    if not tensors:
+        raise IdentityError(f"{path.name}/adapter_model.safetensors holds no tensor", fix="train the adapter again")
+    if type(rank) is not int or not 0 < rank <= 4096:
+        raise IdentityError(f"adapter_config.json: r is {rank!r}, expected 1..4096", fix="train the adapter again")
+    _check_fits(tensors, read_headers(base_path), path, base_path)
+
+
+def _adapter_config(path: Path) -> dict[str, Any]:
+    try:
+        config = read_json(path / "adapter_config.json")
+    except InputError as error:
+        raise IdentityError(str(error), fix="train the adapter again, or restore the file") from None
+    if not isinstance(config, dict):
+        raise IdentityError("adapter_config.json is not an object", fix="train the adapter again")
+    if config.get("peft_type") != "LORA":
+        raise IdentityError(
+            f"adapter_config.json: peft_type is {str(config.get('peft_type'))[:40]!r}; only LORA can be judged",
+            fix="train a LoRA adapter, or merge it and judge the full model directory",
+        )
+    refused = [key for key in REFUSED_KEYS if config.get(key)]
+    if refused:
+        raise IdentityError(f"adapter_config.json uses {', '.join(refused)}, which is refused", fix="train without it")
+    alpha = config.get("lora_alpha")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha <= 0:
+        raise IdentityError(f"adapter_config.json: lora_alpha is {alpha!r}, expected > 0", fix="train it again")
+    for key in ("target_modules", "exclude_modules"):
+        names = config.get(key) or []
+        listed = [names] if isinstance(names, str) else names
+        if not isinstance(listed, list) or not all(isinstance(n, str) and MODULE_NAME.fullmatch(n) for n in listed):
+            raise IdentityError(
+                f"adapter_config.json: {key} is not a list of plain module names (a pattern can hang the loader)",
+                fix="list the module names, for instance q_proj, v_proj",
+            )
+    return config
+
+
+def _weights_file(path: Path) -> Path:
+    found = path / "adapter_model.safetensors"
+    if found.is_file():
+        return found
+    pickled = path / "adapter_model.bin"
+    if pickled.is_file():
+        raise IdentityError(
+            f"{path.name} holds adapter_model.bin, a pickle, which can run code when it is loaded",
+            fix="save it as safetensors: model.save_pretrained(..., safe_serialization=True)",
+        )
+    raise IdentityError(f"{path.name} holds no adapter_model.safetensors", fix="finish or repeat the training run")
+
+
+def _check_fits(adapter: Mapping[str, Tensor], base: Mapping[str, Tensor], path: Path, base_path: Path) -> None:
+    """LoRA shapes agree with the base weights that they are added to (module names that differ are peft's to judge)."""
+    for name, tensor in adapter.items():
+        module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
+        weight = base.get(f"{module}.weight")
+        if weight is None or len(weight.shape) != 2 or not weight.floating or part not in ("A.weight", "B.weight"):
+            continue
+        side, want = (tensor.shape[-1], weight.shape[1]) if part[0] == "A" else (tensor.shape[0], weight.shape[0])
+        if side != want:
+            raise IdentityError(
+                f"{path.name} does not fit {base_path.name}: {module[:80]} is {list(weight.shape)} in the base, and "
+                f"the adapter expects {side} where the base has {want}",
+                fix="give the base that the adapter was trained on with --ft-base",
+            )

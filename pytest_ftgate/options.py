@@ -1,0 +1,61 @@
+"""Command-line options of the plugin: names, defaults, help that teaches. Knows no pytest: plugin.py registers them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One `--ft-...` option, as `parser.addoption` wants it."""
+
+    name: str
+    help: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+OPTIONS = (
+    Option(
+        "--ft-model",
+        "The fine-tuned model to judge: directory of a PEFT adapter or of a full model. Without it, gates are skipped. "
+        "Write it with = when the directory lies outside the project.",
+        {"metavar": "DIR"},
+    ),
+    Option(
+        "--ft-base",
+        "The base model it was trained on: a directory, or ORG/NAME@<40-hex revision> from the local hub cache. "
+        "Default: what ftgate.json beside the adapter records.",
+        {"metavar": "DIR"},
+    ),
+    Option(
+        "--ft-verdict",
+        "require: exit 0 only for SHIP (BLOCK 1, INCONCLUSIVE 20, NOT_EVALUATED 21, PARTIAL 22). off: no run verdict. "
+        "auto (default): require where the environment variable CI is set, else pytest's own exit codes.",
+        {"choices": ("auto", "require", "off"), "default": "auto"},
+    ),
+    Option("--ft-device", "Where to run: auto (default; cuda if present), cpu, cuda, cuda:1.", {"default": "auto"}),
+    Option(
+        "--ft-dtype",
+        "Weights in memory: auto (default; bfloat16 on cuda, float32 on cpu), float32, bfloat16, float16.",
+        {"choices": ("auto", "float32", "bfloat16", "float16"), "default": "auto"},
+    ),
+    Option(
+        "--ft-quantize",
+        "none (default) or nf4 (bitsandbytes 4-bit). Judge the form that ships.",
+        {"choices": ("none", "nf4"), "default": "none"},
+    ),
+    Option(
+        "--ft-batch-size",
+        "Prompts answered at once (default 64); halved when memory runs out, which the report says.",
+        {"type": "positive_int", "default": 64, "metavar": "N"},
+    ),
+    Option(
+        "--ft-cache",
+        "Which stored generations may be used: all, base, off. auto (default): base when a verdict is required, else "
+        "all. They lie in .ftgate/cache, keyed by weights, tokens, settings and versions.",
+        {"choices": ("auto", "all", "base", "off"), "default": "auto"},
+    ),
+    Option("--ft-json", "Write the verdict and every number behind it to this file.", {"metavar": "FILE"}),
+    Option("--ft-html", "Write a report to read in a browser to this file.", {"metavar": "FILE"}),
+)

@@ -1,0 +1,278 @@
+"""The only file that knows pytest: options, collection, fixtures, reports. No arithmetic and no model code in here.
+
+At import this costs the standard library and pytest; everything else is imported when `--ft-model` asks for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_ftgate.options import OPTIONS
+
+if TYPE_CHECKING:
+    from _pytest._code.code import TerminalRepr
+
+    from evalsets.types import EvalSet, GateSpec
+    from pytest_ftgate.controller import Controller
+    from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.session import Session
+    from pytest_ftgate.stage import Progress, StageResult
+    from pytest_ftgate.types import Verdict
+
+EVALSET_SUFFIX = ".eval.yaml"
+NEEDS_MODEL = "needs --ft-model=DIR"
+SESSION: pytest.StashKey[Session] = pytest.StashKey()
+SHARED: pytest.StashKey[Path] = pytest.StashKey()
+"""Directory that all processes of one run share; removed at its end."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("ftgate", "fine-tuned models as code under test (ftgate)")
+    for option in OPTIONS:
+        extra = dict(option.extra)
+        if extra.get("type") == "positive_int":
+            extra["type"] = positive_int
+        group.addoption(option.name, help=option.help, **extra)
+
+
+def positive_int(text: str) -> int:
+    """A whole number above zero, for argparse."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
+
+
+@pytest.hookimpl(trylast=True)  # after xdist has made its workers' input
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--ft-model") is None:
+        return
+    from pytest_ftgate import session
+
+    try:
+        config.stash[SESSION] = session.open_session(
+            config.option,
+            args=config.args,
+            written=config.invocation_params.args,
+            directory=config.invocation_params.dir,
+            root=config.rootpath,
+            inifile=config.inipath,
+            norecursedirs=config.getini("norecursedirs"),
+        )
+    except session.Unusable as error:
+        raise pytest.UsageError(str(error)) from None
+    if worker := vars(config).get("workerinput"):
+        config.stash[SHARED] = Path(worker["ftgate_shared"])
+        return
+    from pytest_ftgate.controller import Controller
+
+    config.stash[SHARED] = shared = Path(tempfile.mkdtemp(prefix="ftgate-"))
+    config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
+    controller = Controller(config.stash[SESSION], shared)
+    config.pluginmanager.register(ControllerHooks(config, controller), "ftgate-controller")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    session = config.stash.get(SESSION, None)
+    return session.header() if session else None
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path.name.endswith(EVALSET_SUFFIX):
+        return EvalSetCollector.from_parent(parent, path=file_path)
+    return None
+
+
+class EvalSetCollector(pytest.File):
+    """An eval-set file: one item per gate."""
+
+    def collect(self) -> Iterable[pytest.Item]:
+        from pytest_ftgate.session import load_for_collection
+
+        session = self.config.stash.get(SESSION, None)
+        evalset, gates = load_for_collection(self.path, full=session is not None and not session.collect_only)
+        for gate in gates:
+            item = GateItem.from_parent(self, name=gate.kind, callobj=check_gate)
+            item.gate, item.evalset = gate, evalset
+            if session is None:
+                item.add_marker(pytest.mark.skip(reason=NEEDS_MODEL))
+            yield item
+
+    def repr_failure(  # type: ignore[override]  # as pytest's own collectors declare it
+        self, excinfo: pytest.ExceptionInfo[BaseException]
+    ) -> str | TerminalRepr:
+        from evalsets.errors import InputError
+
+        if isinstance(excinfo.value, InputError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+
+class GateItem(pytest.Function):
+    """One gate; its name is the gate's kind and its place the line in the eval-set file."""
+
+    gate: GateSpec
+    evalset: EvalSet | None
+
+    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
+        return self.path, self.gate.line - 1, f"{self.path.name.removesuffix(EVALSET_SUFFIX)}::{self.name}"
+
+
+def check_gate(ft_verdict: Verdict) -> None:
+    """The test that every gate is: what could not judge has stopped it at setup already."""
+    if ft_verdict.outcome != "PASS":
+        from pytest_ftgate.report.terminal import explain
+
+        pytest.fail(explain(ft_verdict), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def ft_engine(pytestconfig: pytest.Config) -> Engine:
+    """What generates answers. Override it in a conftest.py to plug in anything with the same three methods."""
+    return pytestconfig.stash[SESSION].make_engine()
+
+
+@pytest.fixture(scope="session")
+def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine) -> StageResult:
+    """Every answer that the selected gates need, generated once for all workers."""
+    config = request.config
+    gates = [(i.evalset, i.gate) for i in request.session.items if isinstance(i, GateItem) and i.evalset]
+    return config.stash[SESSION].run_stage(gates, ft_engine, config.stash[SHARED], _LiveProgress(config))
+
+
+@pytest.fixture
+def ft_verdict(request: pytest.FixtureRequest) -> Verdict:
+    """What this gate decides; an ERROR or INCONCLUSIVE one stops the item here, as an error and not as a failure."""
+    from pytest_ftgate.report.terminal import explain
+    from pytest_ftgate.session import properties
+
+    item, used = request.node, []
+
+    def stage() -> StageResult:
+        used.append(request.getfixturevalue("ft_stage"))
+        return used[-1]
+
+    verdict = request.config.stash[SESSION].judge(item.evalset, item.gate, stage)
+    item.user_properties += properties(verdict, used)
+    if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
+        pytest.fail(explain(verdict), pytrace=False)
+    return verdict
+
+
+class _LiveProgress:
+    """Progress of the stage under pytest's capture: one line rewritten on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        plugins = config.pluginmanager
+        self._reporter: Any = plugins.get_plugin("terminalreporter")
+        self._capture: Any = plugins.get_plugin("capturemanager")
+        self._quiet = config.option.verbose < 0
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if self._reporter is None or self._quiet:
+            return
+        last, now = progress.done == progress.total, time.monotonic()
+        live = self._reporter.isatty
+        if now < self._next and not (last and live):
+            return
+        from pytest_ftgate.report.terminal import progress_line
+
+        self._next = now + (0.2 if live else 10.0)
+        with self._capture.global_and_fixture_disabled():
+            if live:
+                self._reporter.rewrite(progress_line(progress), erase=True)
+                if last:
+                    self._reporter.rewrite("", erase=True)
+            elif progress.done:
+                self._reporter.ensure_newline()
+                self._reporter.write_line(progress_line(progress))
+
+
+class ControllerHooks:
+    """The run verdict: collects gate reports, adds one report of its own, sets the exit code. Not active in workers."""
+
+    def __init__(self, config: pytest.Config, controller: Controller) -> None:
+        self._config, self._controller = config, controller
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["ftgate_shared"] = str(self._config.stash[SHARED])
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed and report.nodeid.endswith(EVALSET_SUFFIX):
+            self._controller.broken_files.append(report.nodeid)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._controller.select(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self._controller.select(ids)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._controller.receive(report.nodeid, dict(report.user_properties), failed=report.failed)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        try:
+            result = yield
+        except session.Failed:  # -x and --maxfail end the loop this way; what was judged still counts
+            self._emit(session)
+            raise
+        self._emit(session)
+        return result
+
+    def _emit(self, session: pytest.Session) -> None:
+        """A report of the run verdict as if it were a test: terminal, junit and other reporters show it unaided."""
+        decision = self._controller.decide()
+        if decision is None or self._config.option.collectonly:
+            return
+        session.testscollected += 1
+        hook, nodeid, location = self._config.hook, "ftgate::verdict", ("ftgate", None, "verdict")
+        hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
+        for when, outcome in self._controller.phases():
+            text = self._controller.decision_text()
+            longrepr: Any = None
+            if outcome == "failed":
+                longrepr = text
+            elif outcome == "skipped":
+                longrepr = ("ftgate", 0, text)
+            report = pytest.TestReport(
+                nodeid=nodeid,
+                location=location,
+                keywords={},
+                outcome=outcome,
+                longrepr=longrepr,
+                when=when,
+                user_properties=[("ftgate.run_verdict", decision.verdict)],
+            )
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        lines = self._controller.summary()
+        if lines:
+            terminalreporter.section("ftgate")
+            for line in lines:
+                terminalreporter.write_line(line)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        session.exitstatus = self._controller.exit_status(int(session.exitstatus))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if SESSION not in config.stash and any(
+        NEEDS_MODEL in str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])
+    ):
+        terminalreporter.section("ftgate")
+        terminalreporter.write_line("no verdict: no model was judged. To judge one: pytest --ft-model=DIR")

@@ -1,0 +1,49 @@
+"""The verdict for programs: one strict JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from evalsets.types import Json
+from pytest_ftgate import __version__
+from pytest_ftgate.types import Verdict
+from pytest_ftgate.verdict import Decision
+
+SCHEMA_VERSION = 1
+
+
+def verdict_json(
+    decision: Decision,
+    verdicts: Sequence[Verdict],
+    engine: Mapping[str, Json],
+    counts: Mapping[str, Json],
+    command: str,
+) -> str:
+    """Sorted keys, UTF-8, no NaN; `version` names the schema."""
+    content = {
+        "version": SCHEMA_VERSION,
+        "ftgate": __version__,
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "exit_code": decision.exit_code,
+        "gates": [asdict(v) for v in verdicts],
+        "engine": dict(engine),
+        "counts": dict(counts),
+        "command": command,
+    }
+    return json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=True) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write in one step: a reader sees all of it or nothing. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

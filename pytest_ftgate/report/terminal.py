@@ -1,0 +1,121 @@
+"""What people read in a terminal: tables and sentences, plain text. Model text comes through sanitise only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tabulate import tabulate
+
+from evalsets.types import Json
+from pytest_ftgate.report.sanitise import visible
+from pytest_ftgate.stage import Progress
+from pytest_ftgate.types import Comparison, Verdict
+from pytest_ftgate.verdict import Decision
+
+TABLE_HEADERS = ("gate", "candidate", "reference", "delta", "95% interval", "needs", "n", "p", "verdict")
+
+
+def gate_table(verdicts: Sequence[Verdict]) -> str:
+    """One line per gate, and one per rung of beats_baseline."""
+    rows = [row for verdict in verdicts for row in _rows(verdict)]
+    return tabulate(rows, headers=TABLE_HEADERS, tablefmt="simple", disable_numparse=True)
+
+
+def explain(verdict: Verdict) -> str:
+    """The message of a gate that did not pass: what was measured, against what, on how many, what to do."""
+    reason = f" ({verdict.reason})" if verdict.reason else ""
+    lines = [f"{verdict.outcome}{reason} {verdict.gate}: {verdict.summary}"]
+    if len(verdict.comparisons) > 1:
+        lines += ["", gate_table([verdict]), ""]
+    if verdict.worst:
+        lines.append(f"look at: {', '.join(verdict.worst)}")
+    if verdict.fix:
+        lines.append(f"do: {verdict.fix}")
+    return "\n".join(visible(line, limit=1000) for text in lines for line in text.split("\n"))
+
+
+def identity_lines(engine: Mapping[str, Json]) -> list[str]:
+    """Who was judged, on what."""
+    if not engine:
+        return []
+    digest, base = str(engine.get("digest", ""))[:12], str(engine.get("base_digest", ""))[:12]
+    return [
+        visible(f"candidate {engine.get('model')} ({engine.get('kind')}, {digest})", limit=200),
+        visible(f"base      {engine.get('base_model')} ({base}); {engine.get('base')}", limit=200),
+        visible(
+            f"run       {engine.get('device')}, {engine.get('dtype')}, quantize {engine.get('quantize')}, "
+            f"batch {engine.get('batch_size')}",
+            limit=200,
+        ),
+    ]
+
+
+def counts_line(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """How many answers were generated and how many were known already."""
+    parts = [
+        f"{side}: {c['generated']} generated, {c['stored']} from the store"
+        + (f", {c['rejected']} damaged lines ignored" if c.get("rejected") else "")
+        for side, c in counts.items()
+    ]
+    return "; ".join(parts)
+
+
+def decision_line(decision: Decision) -> str:
+    """`SHIP: all 5 gates passed`"""
+    return visible(f"{decision.verdict}: {decision.reason}", limit=1000)
+
+
+def progress_line(progress: Progress) -> str:
+    """`ftgate: candidate 128/700 answers, 2,310 tokens/s, 12 s left`"""
+    speed = progress.new_tokens / progress.seconds if progress.seconds > 0 else 0.0
+    left = progress.total - progress.done
+    eta = f", {left * progress.seconds / progress.done:.0f} s left" if progress.done and left else ""
+    return f"ftgate: {progress.side} {progress.done}/{progress.total} answers, {speed:,.0f} tokens/s{eta}"
+
+
+def _rows(verdict: Verdict) -> list[list[str]]:
+    if verdict.comparisons:
+        return [_pair_row(verdict, c, first=i == 0) for i, c in enumerate(verdict.comparisons)]
+    kind = verdict.kind
+    if verdict.value is None:
+        return [[verdict.gate, "-", "", "", "", "", str(verdict.n or "-"), "", verdict.outcome]]
+    if kind == "overlap":
+        # A share where the bound is a share, else a count.
+        count = f"{verdict.value:.0f} leaked" if verdict.value == int(verdict.value) else f"{verdict.value:.1%} leaked"
+        bound = f"<= {verdict.bound:g}"
+        return [[verdict.gate, count, "", "", "", bound, str(verdict.n), "", verdict.outcome]]
+    return [
+        [
+            verdict.gate,
+            f"{verdict.value:.3f}",
+            "",
+            "",
+            _interval(verdict.interval, "{:.3f}"),
+            f">= {verdict.bound:g}",
+            str(verdict.n),
+            _p(verdict.p_value),
+            verdict.outcome,
+        ]
+    ]
+
+
+def _pair_row(verdict: Verdict, c: Comparison, *, first: bool) -> list[str]:
+    return [
+        verdict.gate if first else "",
+        f"{c.candidate:.3f}",
+        f"{c.base:.3f} {c.reference.removeprefix('baseline:')}",
+        f"{c.delta:+.3f}",
+        _interval(c.interval, "{:+.3f}"),
+        f"> {c.delta0:+g}",
+        str(c.n),
+        _p(c.p_good),
+        verdict.outcome if first else "",
+    ]
+
+
+def _interval(interval: tuple[float, float] | None, form: str) -> str:
+    return "" if interval is None else f"[{form.format(interval[0])}, {form.format(interval[1])}]"
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else ("<0.0001" if value < 1e-4 else f"{value:.4f}")

@@ -1,0 +1,98 @@
+"""One run, without pytest: the stage shared between processes, and one gate's Verdict from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from evalsets.errors import InputError
+from evalsets.types import EvalSet, GateSpec
+from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.gates import GateInput, error_verdict, judge
+from pytest_ftgate.identity import Candidate
+from pytest_ftgate.measure import Levels
+from pytest_ftgate.scoring import needed_labels
+from pytest_ftgate.stage import StageResult, Work
+from pytest_ftgate.store import from_json, to_json
+from pytest_ftgate.types import Verdict
+
+STAGE_FILE = "ftgate-stage.json"
+
+
+def work_for(selected: list[tuple[EvalSet, GateSpec]]) -> list[Work]:
+    """What the stage must answer for these gates, one Work per EvalSet."""
+    kinds: dict[str, list[GateSpec]] = {}
+    sets: dict[str, EvalSet] = {}
+    for evalset, gate in selected:
+        sets[evalset.name] = evalset
+        kinds.setdefault(evalset.name, []).append(gate)
+    return [
+        Work(evalset, tuple(g.kind for g in kinds[name]), needed_labels(evalset.scorer) if evalset.scorer else ())
+        for name, evalset in sets.items()
+    ]
+
+
+def shared_stage(directory: Path, compute: Callable[[], StageResult]) -> StageResult:
+    """Run `compute` in the first process that comes here; all others read what it wrote, a failure included.
+
+    Raises FtgateError, the recorded one too: a load that failed is not tried again by every worker.
+    """
+    target = directory / STAGE_FILE
+    with FileLock(directory / "ftgate-stage.lock"):
+        if not target.is_file():
+            try:
+                content: dict[str, Any] = {"result": _to_json(compute())}
+            except FtgateError as error:
+                content = {"error": {"message": error.message, "fix": error.fix}}
+            partial = target.with_suffix(".partial")
+            partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+            os.replace(partial, target)
+        loaded = json.loads(target.read_text(encoding="utf-8"))
+    if "error" in loaded:
+        raise FtgateError(loaded["error"]["message"], loaded["error"]["fix"])
+    return _from_json(loaded["result"])
+
+
+def judge_gate(
+    evalset: EvalSet, gate: GateSpec, candidate: Candidate, levels: Levels, stage: Callable[[], StageResult]
+) -> Verdict:
+    """The Verdict of one gate; whatever keeps it from judging becomes an ERROR. `stage` is called only where needed."""
+    name = f"{evalset.name}::{gate.kind}"
+    try:
+        if gate.kind == "overlap":
+            from pytest_ftgate.overlap_gate import judge_overlap
+
+            return judge_overlap(evalset, gate, candidate)
+        result = stage()
+        return judge(GateInput(evalset, gate, result.generations.get(evalset.name, {}), levels))
+    except FtgateError as error:
+        return error_verdict(name, gate.kind, error.message, error.fix, reason=type(error).__name__)
+    except InputError as error:
+        return error_verdict(name, gate.kind, str(error), "see above", reason=type(error).__name__)
+
+
+def _to_json(result: StageResult) -> dict[str, Any]:
+    value = {**asdict(result), "generations": {}}
+    for evalset, systems in result.generations.items():
+        value["generations"][evalset] = {
+            system: {example: to_json(generation) for example, generation in answers.items()}
+            for system, answers in systems.items()
+        }
+    return value
+
+
+def _from_json(value: dict[str, Any]) -> StageResult:
+    generations = {
+        evalset: {
+            system: {example: from_json(generation) for example, generation in answers.items()}
+            for system, answers in systems.items()
+        }
+        for evalset, systems in value["generations"].items()
+    }
+    return StageResult(**{**value, "generations": generations})

@@ -1,0 +1,208 @@
+"""What one pytest process knows about the run: candidate, levels, stage, verdicts. Knows no pytest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalsets.errors import InputError
+from evalsets.loader import load_evalset, read_header
+from evalsets.types import EvalSet, GateSpec
+from pytest_ftgate.errors import IdentityError
+from pytest_ftgate.identity import Candidate, resolve_candidate
+from pytest_ftgate.required import EvalSetFile, files_on_disk, read_files
+
+if TYPE_CHECKING:
+    from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.stage import CacheMode, Progress, StageResult
+    from pytest_ftgate.types import Verdict
+
+ALPHA = 0.05
+STORE = Path(".ftgate", "cache")
+NEEDED = ("torch", "transformers", "peft", "safetensors")
+INI_FILES = {
+    "pytest.toml": "[pytest]",
+    ".pytest.toml": "[pytest]",
+    "pytest.ini": "",
+    ".pytest.ini": "",
+    "pyproject.toml": "[tool.pytest",
+    "tox.ini": "[pytest]",
+    "setup.cfg": "[tool:pytest]",
+}
+"""Configuration files that pytest looks for, in its order, and what must stand in them to count."""
+
+
+class Unusable(Exception):
+    """The options or the files they name cannot be used; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run's settings, the same in every process of it."""
+
+    candidate: Candidate
+    required: tuple[EvalSetFile, ...]
+    """Eval-set files on disk under the paths given, whatever was selected; () where they cannot be read."""
+    verdict_required: bool
+    verdict_off: bool
+    cache: CacheMode
+    root: Path
+    """pytest's root directory: node ids start there."""
+    device: str
+    dtype: str
+    quantize: str
+    batch_size: int
+    json_path: Path | None
+    html_path: Path | None
+    collect_only: bool
+    command: str
+    """How the run was started, for the report."""
+
+    def header(self) -> str:
+        """The line in pytest's header."""
+        mode = "required" if self.verdict_required else "off" if self.verdict_off else "for information"
+        kind = "adapter" if self.candidate.kind == "adapter" else "full model"
+        return f"ftgate: {kind} {self.candidate.path.name} on base {self.candidate.base_path.name}; verdict: {mode}"
+
+    def make_engine(self) -> Engine:
+        """The transformers engine; nothing is loaded yet."""
+        from pytest_ftgate.engine.hf import HFEngine
+        from pytest_ftgate.engine.hf_load import Settings
+
+        return HFEngine(self.candidate, Settings(self.device, self.dtype, self.quantize, self.batch_size))
+
+    def run_stage(
+        self,
+        gates: Sequence[tuple[EvalSet, GateSpec]],
+        engine: Engine,
+        shared: Path,
+        report: Callable[[Progress], None],
+    ) -> StageResult:
+        """Every answer that `gates` need; computed by the first process, read by the others. Raises FtgateError."""
+        from pytest_ftgate.run import shared_stage, work_for
+        from pytest_ftgate.stage import run_stage
+
+        return shared_stage(
+            shared,
+            lambda: run_stage(
+                work_for(list(gates)), engine, store_root=self.root / STORE, cache=self.cache, report=report
+            ),
+        )
+
+    def judge(self, evalset: EvalSet, gate: GateSpec, stage: Callable[[], StageResult]) -> Verdict:
+        """The Verdict of one gate."""
+        from pytest_ftgate.measure import Levels
+        from pytest_ftgate.run import judge_gate
+
+        levels = Levels(ALPHA, sum(file.hypotheses for file in self.required))
+        return judge_gate(evalset, gate, self.candidate, levels, stage)
+
+
+VERDICT_PROPERTY = "ftgate.verdict"
+STAGE_PROPERTY = "ftgate.stage"
+
+
+def properties(verdict: Verdict, used: Sequence[StageResult]) -> list[tuple[str, object]]:
+    """What travels on the report: into junit as properties, and through xdist to the controller."""
+    plain: list[tuple[str, object]] = [("ftgate.outcome", verdict.outcome), ("ftgate.n", verdict.n)]
+    if verdict.value is not None:
+        plain += [("ftgate.value", verdict.value), ("ftgate.bound", verdict.bound)]
+    if verdict.interval is not None:
+        plain += [("ftgate.low", verdict.interval[0]), ("ftgate.high", verdict.interval[1])]
+    if verdict.p_value is not None:
+        plain.append(("ftgate.p", verdict.p_value))
+    for result in used[:1]:
+        facts = {"engine": dict(result.engine), "counts": result.counts, "withheld": result.withheld}
+        plain.append((STAGE_PROPERTY, json.dumps(facts, allow_nan=False)))
+    return [*plain, (VERDICT_PROPERTY, json.dumps(asdict(verdict), allow_nan=False))]
+
+
+def open_session(
+    option: Any,
+    *,
+    args: Sequence[str],
+    written: Sequence[str | os.PathLike[str]],
+    directory: Path,
+    root: Path,
+    inifile: Path | None,
+    norecursedirs: Sequence[str],
+) -> Session:
+    """Check the `--ft-...` options (attributes of `option`, as argparse names them). Raises Unusable."""
+    _check_rootdir([str(w) for w in written], directory, inifile)
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise Unusable(f'judging a model needs {", ".join(missing)}: pip install "pytest-ftgate[hf]"')
+    try:
+        candidate = resolve_candidate(option.ft_model, option.ft_base, directory)
+    except IdentityError as error:
+        raise Unusable(str(error)) from None
+    verdict_required = option.ft_verdict == "require" or (option.ft_verdict == "auto" and bool(os.environ.get("CI")))
+    usual: CacheMode = "base" if verdict_required else "all"
+    cache: CacheMode = usual if option.ft_cache == "auto" else option.ft_cache
+    return Session(
+        candidate=candidate,
+        required=_required(args, directory, norecursedirs),
+        verdict_required=verdict_required,
+        verdict_off=option.ft_verdict == "off",
+        cache=cache,
+        root=root,
+        device=option.ft_device,
+        dtype=option.ft_dtype,
+        quantize=option.ft_quantize,
+        batch_size=option.ft_batch_size,
+        json_path=directory / option.ft_json if option.ft_json else None,
+        html_path=directory / option.ft_html if option.ft_html else None,
+        collect_only=option.collectonly,
+        command="pytest " + " ".join(str(w) for w in written),
+    )
+
+
+def load_for_collection(path: Path, *, full: bool) -> tuple[EvalSet | None, tuple[GateSpec, ...]]:
+    """The gates of a file, and its examples too where it is going to be judged. Raises EvalSetError."""
+    if not full:
+        return None, read_header(path).gates
+    evalset = load_evalset(path)
+    return evalset, evalset.gates
+
+
+def _required(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]) -> tuple[EvalSetFile, ...]:
+    try:
+        files = read_files(files_on_disk(args, directory, norecursedirs))
+    except InputError:
+        # The same file fails at collection, where pytest shows its problems with the file.
+        return ()
+    seen: dict[str, Path] = {}
+    for file in files:
+        if file.name in seen:
+            raise Unusable(
+                f"two eval sets are called {file.name!r}: {seen[file.name]} and {file.path}. Fix: give one of them "
+                "another `name:`"
+            )
+        seen[file.name] = file.path
+    return tuple(files)
+
+
+def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None) -> None:
+    """With a space, pytest takes the model directory for a test path and may lose the project's configuration."""
+    if "--ft-model" not in written or any(w in ("-c", "--config-file") or w.startswith("--rootdir") for w in written):
+        return
+    expected = _ini_above(directory)
+    if expected is not None and inifile != expected:
+        raise Unusable(
+            f"with a space after --ft-model, pytest took the model directory for a test path and did not read "
+            f"{expected}. Fix: write --ft-model=DIR"
+        )
+
+
+def _ini_above(directory: Path) -> Path | None:
+    for folder in (directory, *directory.parents):
+        for name, mark in INI_FILES.items():
+            path = folder / name
+            if path.is_file() and mark in path.read_text(encoding="utf-8", errors="replace"):
+                return path
+    return None

@@ -1,0 +1,111 @@
+"""Decisions with guaranteed error rates: pure functions on counts and scores (numpy and scipy only).
+
+>>> from pytest_ftgate.stats import paired_p_value
+>>> round(paired_p_value(12, 2, 50, delta0=0.05), 5)
+0.02183
+"""
+
+from .binomial import binomial_lower_bound, binomial_p_value, binomial_upper_bound, clopper_pearson
+from .clusters import (
+    MIN_CLUSTERS,
+    ClusteredTest,
+    NotApproximable,
+    TooFewClusters,
+    cluster_means,
+    clustered_standard_error,
+    clustered_t_test,
+)
+from .decision import PLANNED_POWER, Decision, Reason, decide, holm, inconclusive_reason
+from .graded import graded_interval, graded_lower_bound, graded_p_value
+from .paired import (
+    EXACT_MAX_N,
+    certified_lower_bound,
+    critical_z,
+    paired_method,
+    paired_p_value,
+    region_probability,
+    rejection_region,
+)
+from .planning import (
+    GateTest,
+    best_p_value,
+    examples_for_floor_power,
+    examples_for_power,
+    examples_needed_at_best,
+    floor_power,
+    gains_needed,
+    losses_tolerated,
+    margin_at_power,
+    paired_power,
+    smallest_margin,
+    successes_needed,
+)
+from .sequential import (
+    Curtailment,
+    Levels,
+    ceiling_e_value,
+    curtail_floor,
+    curtail_paired,
+    early_floor,
+    early_level,
+    early_paired,
+    final_level,
+    floor_e_value,
+    paired_e_value,
+)
+from .tango import tango_interval, tango_z
+
+__all__ = [
+    "EXACT_MAX_N",
+    "MIN_CLUSTERS",
+    "PLANNED_POWER",
+    "ClusteredTest",
+    "Curtailment",
+    "Decision",
+    "GateTest",
+    "Levels",
+    "NotApproximable",
+    "Reason",
+    "TooFewClusters",
+    "best_p_value",
+    "binomial_lower_bound",
+    "binomial_p_value",
+    "binomial_upper_bound",
+    "ceiling_e_value",
+    "certified_lower_bound",
+    "clopper_pearson",
+    "cluster_means",
+    "clustered_standard_error",
+    "clustered_t_test",
+    "critical_z",
+    "curtail_floor",
+    "curtail_paired",
+    "decide",
+    "early_floor",
+    "early_level",
+    "early_paired",
+    "examples_for_floor_power",
+    "examples_for_power",
+    "examples_needed_at_best",
+    "final_level",
+    "floor_e_value",
+    "floor_power",
+    "gains_needed",
+    "graded_interval",
+    "graded_lower_bound",
+    "graded_p_value",
+    "holm",
+    "inconclusive_reason",
+    "losses_tolerated",
+    "margin_at_power",
+    "paired_e_value",
+    "paired_method",
+    "paired_p_value",
+    "paired_power",
+    "region_probability",
+    "rejection_region",
+    "smallest_margin",
+    "successes_needed",
+    "tango_interval",
+    "tango_z",
+]

@@ -1,0 +1,100 @@
+"""Generations on disk, content-addressed: nothing is generated twice for the same weights and tokens.
+
+One append-only JSONL file per side (its fingerprint names the file), one line per generation with a checksum over key
+and value. A line that was cut off by a kill, or changed, fails its checksum and is generated again. Scores are never
+stored. Values are data: JSON only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pytest_ftgate.engine.protocol import Request
+from pytest_ftgate.types import Generation
+
+SCHEMA = "v1"
+
+
+def request_key(request: Request) -> str:
+    """sha256 over everything in a Request; the side's fingerprint names the rest."""
+    content = [list(request.token_ids), request.max_new_tokens, list(request.stop), list(request.labels)]
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+
+class Store:
+    """All generations of one side below a root directory."""
+
+    def __init__(self, root: Path, fingerprint: str) -> None:
+        self._path = root / SCHEMA / f"{fingerprint}.jsonl"
+        self.rejected = 0
+        """Lines that failed their checksum in the last `load`."""
+
+    def load(self) -> dict[str, Generation]:
+        """Key -> Generation of every sound line; the last of equal keys."""
+        self.rejected = 0
+        found: dict[str, Generation] = {}
+        if not self._path.is_file():
+            return found
+        with self._path.open("rb") as file:
+            for line in file:
+                entry = _sound(line)
+                if entry is None:
+                    self.rejected += 1
+                else:
+                    found[entry[0]] = entry[1]
+        return found
+
+    def append(self, entries: Iterable[tuple[str, Generation]]) -> None:
+        """Add generations durably: one write and one fsync for all, under a lock that other processes respect."""
+        block = b"".join(_line(key, generation) for key, generation in entries if generation.finish_reason != "error")
+        if not block:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(f"{self._path}.lock"), self._path.open("ab") as file:
+            if file.tell() and not _ends_with_newline(self._path):
+                block = b"\n" + block
+            file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def to_json(generation: Generation) -> dict[str, Any]:
+    """Strict-JSON form of a Generation."""
+    value = asdict(generation)
+    value["token_ids"] = list(generation.token_ids)
+    return value
+
+
+def from_json(value: Mapping[str, Any]) -> Generation:
+    """The Generation that `to_json` wrote. Raises KeyError or TypeError where it is another shape."""
+    return Generation(**{**value, "token_ids": tuple(value["token_ids"])})
+
+
+def _line(key: str, generation: Generation) -> bytes:
+    body = json.dumps([key, to_json(generation)], ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return f"{hashlib.sha256(body.encode()).hexdigest()} {body}\n".encode()
+
+
+def _sound(line: bytes) -> tuple[str, Generation] | None:
+    checksum, _, body = line.strip().partition(b" ")
+    if hashlib.sha256(body).hexdigest().encode() != checksum:
+        return None
+    try:
+        key, value = json.loads(body)
+        return key, from_json(value)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

@@ -1,0 +1,110 @@
+"""What comes out of judging a model: frozen dataclasses, standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+FinishReason = Literal["stop", "length", "error"]
+Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
+RunVerdict = Literal["SHIP", "BLOCK", "INCONCLUSIVE", "NOT_EVALUATED", "PARTIAL"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One model answer to one prompt. Text is untrusted: it reaches people only through report/sanitise.py."""
+
+    text: str
+    """Decoded answer, special tokens and stop string removed; "" on error."""
+    token_ids: tuple[int, ...]
+    """New tokens only, the end mark included where the model wrote one."""
+    finish_reason: FinishReason
+    """`stop`: the model ended; `length`: cut at max_new_tokens; `error`: nothing was obtained."""
+    prompt_tokens: int
+    label_logprobs: Mapping[str, float] | None = None
+    """Sum of log-probabilities (nats) of each label's tokens, where a scorer asked for them."""
+    error: str = ""
+    """Why nothing was obtained, in one sentence; "" unless finish_reason is `error`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How right one answer is."""
+
+    value: float
+    """In [0, 1]."""
+    answer: str | None
+    """What was read out of the text (untrusted); None where nothing could be read."""
+    explanation: str
+    """Why this value, in a few words; holds no model text."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Value of each field (json_fields), each in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormatCheck:
+    """Whether one output obeys the format gate."""
+
+    strict: bool
+    """The whole output obeys: this decides."""
+    lenient: bool
+    """The first JSON found, fences and a reasoning block stripped, obeys: shown beside it."""
+    explanation: str
+    """What was violated, in a few words; holds no model text. "" if strict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Candidate against a reference, paired by Example."""
+
+    reference: str
+    """`baseline:zero_shot`, ..., or `base`."""
+    n: int
+    gains: int
+    """Examples on which the candidate scores higher."""
+    losses: int
+    ties: int
+    candidate: float
+    """Mean score of the candidate, in [0, 1]."""
+    base: float
+    """Mean score of the reference, in [0, 1]."""
+    delta: float
+    """candidate - base."""
+    interval: tuple[float, float]
+    """For delta; two-sided at `confidence`."""
+    confidence: float
+    delta0: float
+    """The bad null says delta <= delta0."""
+    p_good: float
+    """p-value of the null delta <= delta0: small means proven good enough."""
+    p_bad: float
+    """p-value of the null delta >= delta0: small means proven not good enough."""
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one gate decided, with the numbers that decided it."""
+
+    gate: str
+    """`tickets::accuracy`"""
+    kind: str
+    outcome: Outcome
+    summary: str
+    """One sentence: what was measured, on how many, against what. No model text."""
+    fix: str
+    """What to do next; "" on PASS."""
+    n: int
+    """Units judged: examples, or clusters where the eval set names a cluster."""
+    value: float | None
+    interval: tuple[float, float] | None
+    bound: float | None
+    p_value: float | None
+    worst: tuple[str, ...] = ()
+    """Example ids to look at first, worst first."""
+    reason: str = ""
+    """INCONCLUSIVE: CANNOT_PASS_AT_N · UNDERPOWERED · NEAR_MARGIN; ERROR: a short code."""
+    comparisons: tuple[Comparison, ...] = ()
+    details: Mapping[str, object] = field(default_factory=dict)
+    """Strict-JSON extras for the report: per-field rates, confusion matrix, lenient rate, rows of overlap."""

@@ -1,0 +1,74 @@
+"""All gate Verdicts -> one run verdict and one exit code, against the gates on disk, never the selection. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_ftgate.types import RunVerdict, Verdict
+
+EXIT_CODES: dict[RunVerdict, int] = {"SHIP": 0, "BLOCK": 1, "INCONCLUSIVE": 20, "NOT_EVALUATED": 21, "PARTIAL": 22}
+USAGE_ERROR = 4
+"""pytest's own code for bad options and input files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the run as a whole says about the candidate."""
+
+    verdict: RunVerdict
+    reason: str
+    """One sentence."""
+
+    @property
+    def exit_code(self) -> int:
+        """What the process returns in verdict mode."""
+        return EXIT_CODES[self.verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What happened, as far as the verdict cares."""
+
+    required: Sequence[str]
+    """Gates on disk, as `name::kind`."""
+    selected: Sequence[str]
+    """Gates that pytest was asked to run after -k, -m, --lf, node ids."""
+    verdicts: Mapping[str, Verdict]
+    """Verdicts received."""
+    other_failures: int = 0
+    """Failed tests that are not gates."""
+    partial_because: str = ""
+    """Why this is a subset by itself (an option that limits examples); "" if it is not."""
+
+
+def decide(facts: RunFacts) -> Decision:
+    """BLOCK > NOT_EVALUATED > INCONCLUSIVE > PARTIAL > SHIP, as soon as one applies."""
+    outcomes = {name: v.outcome for name, v in facts.verdicts.items()}
+    failed = [name for name, outcome in outcomes.items() if outcome == "FAIL"]
+    if failed:
+        return Decision("BLOCK", f"{_names(failed)} failed")
+    if facts.other_failures:
+        return Decision("BLOCK", f"{facts.other_failures} other test(s) failed")
+    if not facts.required:
+        return Decision("NOT_EVALUATED", "no gate was found: no *.eval.yaml file lies under the paths given to pytest")
+    broken = [name for name, outcome in outcomes.items() if outcome == "ERROR"]
+    if broken:
+        return Decision("NOT_EVALUATED", f"{_names(broken)} could not be judged")
+    lost = [name for name in facts.selected if name not in outcomes]
+    if lost:
+        return Decision("NOT_EVALUATED", f"no verdict was received from {_names(lost)} (skipped, crashed or stopped)")
+    unsure = [name for name, outcome in outcomes.items() if outcome == "INCONCLUSIVE"]
+    if unsure:
+        return Decision("INCONCLUSIVE", f"{_names(unsure)} could not be certified with these examples")
+    left_out = [name for name in facts.required if name not in outcomes]
+    if left_out:
+        return Decision("PARTIAL", f"{_names(left_out)} was not selected; a subset never ships")
+    if facts.partial_because:
+        return Decision("PARTIAL", facts.partial_because)
+    return Decision("SHIP", f"all {len(facts.required)} gates passed")
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"

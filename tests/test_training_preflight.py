@@ -1,0 +1,216 @@
+"""Each check: caught on data that has the fault, silent on data that has not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_base import CONFIG, TEMPLATE, Rows, chat_row, color_rows, make_base, make_project
+
+from evalsets.errors import TrainingDataError
+from training.config import load_config
+from training.preflight import Checked, check, describe
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("tiny") / "base", taught=False)
+
+
+def checked(here: Path, base: Path, rows: Rows | None = None, *, config: str = CONFIG) -> Checked:
+    return check(load_config(make_project(here, base, config=config, rows=rows)))
+
+
+def problems_of(here: Path, base: Path, rows: Rows | None = None, *, config: str = CONFIG) -> str:
+    with pytest.raises(TrainingDataError) as caught:
+        checked(here, base, rows, config=config)
+    return str(caught.value)
+
+
+def many(n: int = 240) -> Rows:
+    """Rows that have no fault."""
+    return color_rows(n)
+
+
+def test_good_data_gives_no_warning(tmp_path: Path, base: Path) -> None:
+    result = checked(tmp_path, base, many())
+    assert result.warnings == ()
+    assert len(result.encoded) == 240
+
+
+def test_the_report_shows_numbers_and_one_row_with_its_mask(tmp_path: Path, base: Path) -> None:
+    result = checked(tmp_path, base, many())
+    text = describe(result)
+    assert "240 (240 target, 0 replay)" in text
+    assert 'context  <|user|>the red car 0<|assistant|>\ntrained  {"color": "red"}<|end|>' in text
+    lengths = [len(one.input_ids) for one in result.encoded]
+    assert f"tokens   {sum(lengths)}, " in text
+    assert f"max {max(lengths)}" in text
+
+
+def test_control_characters_of_rows_reach_no_terminal(tmp_path: Path, base: Path) -> None:
+    text = describe(checked(tmp_path, base, [chat_row("\x1b[2Jred\u202e", "x\r\n::error::y"), *many()]))
+    assert "\\x1b[2Jred\\u202e" in text
+    assert "\\r\\n::error::" in text
+    assert not {c for c in text if not c.isprintable()} - {"\n"}
+
+
+def test_few_rows_are_said(tmp_path: Path, base: Path) -> None:
+    (warning,) = checked(tmp_path, base, many(40)).warnings
+    assert "40 target rows: too few" in warning
+
+
+def test_a_hundred_rows_are_advised(tmp_path: Path, base: Path) -> None:
+    (warning,) = checked(tmp_path, base, many(120)).warnings
+    assert "120 target rows: enough for small changes" in warning
+
+
+def test_copies_are_counted_and_named(tmp_path: Path, base: Path) -> None:
+    rows = many()
+    (warning,) = checked(tmp_path, base, [*rows, rows[3], rows[3]]).warnings
+    assert "2 rows are exact copies of earlier rows" in warning
+    assert "train.jsonl:4, " in warning
+    assert "train.jsonl:242" in warning
+
+
+def test_conflicting_answers_are_counted_and_named(tmp_path: Path, base: Path) -> None:
+    rows = many()
+    prompt = rows[7]["messages"][0]["content"]
+    (warning,) = checked(tmp_path, base, [*rows, chat_row(prompt, "something else")]).warnings
+    assert "1 prompts have several different answers (0.8% of rows)" in warning
+    assert "train.jsonl:8 and " in warning
+
+
+def test_empty_answers_stop_the_run(tmp_path: Path, base: Path) -> None:
+    rows = [*many(), {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": " "}]}]
+    assert "train.jsonl:241:" in problems_of(tmp_path, base, rows)
+
+
+def test_some_cut_answers_are_a_warning_many_are_an_error(tmp_path: Path, base: Path) -> None:
+    config = CONFIG.replace("max_length: 64", "max_length: 40")
+    long = [chat_row(f"copy {i}", "red car " * 30) for i in range(50)]
+    (warning,) = checked(tmp_path / "a", base, [*many(), *long[:10]], config=config).warnings
+    assert "10 of 250 answers are cut at max_length 40" in warning
+    assert "train.jsonl:241" in warning
+    found = problems_of(tmp_path / "b", base, [*many(), *long], config=config)
+    assert "at most 10% of answers cut at 40 tokens, found 50 of 290" in found
+
+
+def test_rows_that_would_vanish_stop_the_run(tmp_path: Path, base: Path) -> None:
+    config = CONFIG.replace("max_length: 64", "max_length: 40")
+    found = problems_of(tmp_path, base, [*many(), chat_row("red car " * 60, "red")], config=config)
+    assert "a trained token within 40 tokens in every row, found none in 1 of 241" in found
+
+
+def test_max_length_beyond_the_context_stops_the_run(tmp_path: Path, base: Path) -> None:
+    found = problems_of(tmp_path, base, config=CONFIG.replace("max_length: 64", "max_length: 512"))
+    assert "sft.max_length: expected at most the base's context of 256 tokens, found 512" in found
+
+
+OPEN_ENDED = TEMPLATE.replace("<|end|>{% endgeneration %}", "{% endgeneration %}")
+END_OUTSIDE = TEMPLATE.replace("<|end|>{% endgeneration %}", "{% endgeneration %}<|end|>")
+UNMARKED = TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+EVERY_TURN = CONFIG.replace("seed: 0", "seed: 0, assistant_only_loss: true")
+
+
+@pytest.mark.parametrize(
+    ("template", "config", "expected"),
+    [
+        (TEMPLATE, CONFIG, None),
+        (TEMPLATE, EVERY_TURN, None),
+        (UNMARKED, CONFIG, None),
+        (END_OUTSIDE, CONFIG, None),
+        (OPEN_ENDED, CONFIG, "each trained answer to end with '<|end|>', found 120 of 120 that do not"),
+        (END_OUTSIDE, EVERY_TURN, "each trained answer to end with '<|end|>', found 120 of 120 that do not"),
+        (UNMARKED, EVERY_TURN, "expected {% generation %} in the chat template"),
+        (None, CONFIG, "train.jsonl:1: expected a base with a chat template for chat rows"),
+    ],
+)
+def test_an_end_mark_that_is_not_taught_stops_the_run(
+    tmp_path: Path, base: Path, template: str | None, config: str, expected: str | None
+) -> None:
+    path = make_project(tmp_path, base, config=config)
+    file = tmp_path / "base" / "chat_template.jinja"
+    file.write_text(template) if template else file.unlink()
+    if expected is None:
+        check(load_config(path))
+    else:
+        with pytest.raises(TrainingDataError) as caught:
+            check(load_config(path))
+        assert expected in str(caught.value)
+
+
+def test_an_end_mark_of_the_generation_config_counts(tmp_path: Path, base: Path) -> None:
+    path = make_project(tmp_path, base)
+    (tmp_path / "base" / "chat_template.jinja").write_text(TEMPLATE.replace("<|end|>", "<|system|>"))
+    with pytest.raises(TrainingDataError, match="to end with"):
+        check(load_config(path))
+    settings = tmp_path / "base" / "generation_config.json"
+    system = check_tokenizer(tmp_path).convert_tokens_to_ids("<|system|>")
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "eos_token_id": [1, system]}))
+    check(load_config(path))
+
+
+def check_tokenizer(here: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(here / "base")
+
+
+def test_plain_text_on_a_chat_model_is_a_warning(tmp_path: Path, base: Path) -> None:
+    rows = [{"prompt": f"the red car {i}: ", "completion": "red"} for i in range(240)]
+    warnings = checked(tmp_path, base, rows).warnings
+    assert any("240 of 240 rows are plain text, but the base has a chat template" in text for text in warnings)
+
+
+def test_a_prompt_that_inference_would_not_see_is_a_warning(tmp_path: Path, base: Path) -> None:
+    path = make_project(tmp_path, base, rows=many())
+    thinking = TEMPLATE.replace("%}<|assistant|>{% endif", "%}<|assistant|>think{% endif")
+    (tmp_path / "base" / "chat_template.jinja").write_text(thinking)
+    (warning,) = check(load_config(path)).warnings
+    assert "240 of 240 prompts are tokenized differently alone" in warning
+
+
+def test_a_shared_pad_and_end_mark_is_a_warning(tmp_path: Path, base: Path) -> None:
+    path = make_project(tmp_path, base, rows=many())
+    settings = tmp_path / "base" / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "pad_token": "<|end|>"}))
+    (warning,) = check(load_config(path)).warnings
+    assert "pad and end mark are one token" in warning
+
+
+def test_a_template_that_refuses_a_row_is_an_error(tmp_path: Path, base: Path) -> None:
+    path = make_project(tmp_path, base)
+    (tmp_path / "base" / "chat_template.jinja").write_text("{{ raise_exception('no system turns') }}" + TEMPLATE)
+    with pytest.raises(TrainingDataError, match=r"train\.jsonl:1: messages: .*no system turns"):
+        check(load_config(path))
+
+
+def test_lm_head_is_refused_and_embeddings_are_a_warning(tmp_path: Path, base: Path) -> None:
+    config = CONFIG.replace("r: 8", "r: 8, target_modules: [q_proj, lm_head]")
+    assert "lora.target_modules" in problems_of(tmp_path / "a", base, config=config)
+    config = CONFIG.replace("r: 8", "r: 8, modules_to_save: [embed_tokens]")
+    (warning,) = checked(tmp_path / "b", base, many(), config=config).warnings
+    assert "embed_tokens trained" in warning
+
+
+def test_a_base_without_safetensors_is_refused(tmp_path: Path, base: Path) -> None:
+    path = make_project(tmp_path, base)
+    weights = tmp_path / "base" / "model.safetensors"
+    weights.rename(weights.with_name("pytorch_model.bin"))
+    with pytest.raises(TrainingDataError, match=r"expected weights as \*\.safetensors, found none"):
+        check(load_config(path))
+    (tmp_path / "base" / "config.json").unlink()
+    with pytest.raises(TrainingDataError, match=r"config\.json"):
+        check(load_config(path))
+
+
+def test_a_hub_base_that_is_not_here_is_one_message_without_the_network(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    config = CONFIG.replace("{id: base}", f"{{id: nobody/nothing, revision: '{'a' * 40}'}}")
+    found = problems_of(tmp_path, base, config=config)
+    assert "base.id: expected 'nobody/nothing' in the hub cache or on the network, found neither" in found

@@ -1,0 +1,138 @@
+"""`python -m training CONFIG.yaml` = `ftgate train CONFIG.yaml`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from evalsets.errors import TrainingDataError
+from evalsets.wording import shown
+from training.config import TrainingConfig, load_config
+from training.output import require_free
+
+INPUT_ERROR, FAILED, INTERRUPTED = 4, 1, 130
+
+_NEEDED = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors")
+
+_EXAMPLE = """\
+A training file (keys as in TRL's SFTConfig and peft's LoraConfig; paths are relative to it):
+
+  version: 1
+  method: lora                    # or qlora: the base in 4 bits
+  base: {id: ../base}             # a directory; a hub id needs `revision:` with its 40-digit commit
+  data:
+    train: [train.jsonl]          # rows: messages, or prompt and completion
+    replay: {files: [general.jsonl], share: 0.2}   # general rows against forgetting
+  output_dir: runs/good
+  lora: {r: 16, lora_alpha: 32}
+  sft: {learning_rate: 2e-4, num_train_epochs: 3, max_length: 1024, seed: 0}
+
+The loss is taken on the answer only (the last assistant turn). `--dry-run` checks the file and the rows, and shows
+one row with what is trained of it. Then: pytest --ft-model=runs/good evals/
+
+exit codes: 0 written (or checked) · 1 the run failed · 4 an input cannot be used · 130 interrupted
+"""
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """The command line, under the name that the user typed."""
+    made = argparse.ArgumentParser(
+        prog=prog,
+        description="Train a LoRA adapter, and record in ftgate.json what it was made from.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the training file")
+    made.add_argument("--output-dir", type=Path, metavar="DIR", help="write here instead of the file's output_dir")
+    made.add_argument("--seed", type=_seed, metavar="N", help="use this instead of the file's sft.seed")
+    made.add_argument("--dry-run", action="store_true", help="check file and rows; load no model, write nothing")
+    made.add_argument("--overwrite", action="store_true", help="replace output_dir when the run has finished")
+    return made
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1}, found {text[:20]!r}")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m training") -> int:
+    """Run one training file; returns the exit code."""
+    try:
+        options = parser(prog).parse_args(argv)
+    except SystemExit as done:  # argparse exits with 2 on misuse; misuse is 4 everywhere in this project
+        return INPUT_ERROR if done.code else 0
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        print(f'{prog}: needs {", ".join(missing)}: pip install "pytest-ftgate[train]"', file=sys.stderr)
+        return INPUT_ERROR
+    try:
+        return _train(options)
+    except TrainingDataError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return INPUT_ERROR
+    except KeyboardInterrupt:
+        print("\ninterrupted: no adapter was written", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _train(options: argparse.Namespace) -> int:
+    config = load_config(options.config, output_dir=options.output_dir, seed=options.seed)
+    if config.method == "qlora" and find_spec("bitsandbytes") is None:
+        print('error: method qlora needs bitsandbytes: pip install "pytest-ftgate[train]"', file=sys.stderr)
+        return INPUT_ERROR
+    _quiet()
+    from training.preflight import check, describe
+    from training.train import TrainingFailed, train
+
+    first = os.environ.get("RANK", "0") == "0"  # set by `accelerate launch` for each process
+    if not options.dry_run:
+        require_free(config, overwrite=options.overwrite)
+    checked = check(config)
+    if first:
+        print(_heading(config), describe(checked), sep="\n", flush=True)
+    if options.dry_run:
+        print("dry run: nothing was trained or written")
+        return 0
+    try:
+        finished = train(checked, overwrite=options.overwrite)
+    except TrainingFailed as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return FAILED
+    if first:
+        for text in finished.warnings[len(checked.warnings) :]:
+            print(f"warning  {text}")
+        where = shown(finished.output_dir)
+        print(f"loss     {finished.first_loss:.4f} -> {finished.last_loss:.4f} in {finished.steps} steps")
+        print(f"wrote    {where} (adapter, tokenizer, training_log.json, ftgate.json)")
+        print(f"next     pytest --ft-model={where} evals/")
+    return 0
+
+
+def _heading(config: TrainingConfig) -> str:
+    revision = f" at {config.base.revision}" if config.base.revision else ""
+    return f"train    {config.method} on {config.base.id}{revision}, seed {config.seed}, to {shown(config.output_dir)}"
+
+
+def _quiet() -> None:
+    """No telemetry, and no library chatter: what matters is checked and said here."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.simplefilter("ignore", FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    from transformers.utils.logging import disable_progress_bar
+
+    if not sys.stderr.isatty():
+        disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Finding and loading the base model: a directory, or a hub snapshot pinned to a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from evalsets.digests import BASE_PATTERNS
+from evalsets.errors import Problem, TrainingDataError
+from evalsets.wording import brief, shown
+from training.config import TrainingConfig
+
+
+def base_directory(config: TrainingConfig) -> Path:
+    """The directory that holds the base model; a hub id is downloaded (safetensors, config and tokenizer only).
+
+    Raises TrainingDataError: no such repository or commit, no access, no network, or no safetensors in it.
+    """
+    base = config.base
+    directory = base.directory if base.directory is not None else _snapshot(config)
+    if not (directory / "config.json").is_file():
+        raise _problem(
+            config, "expected a model directory with config.json, found none in it", "name a model directory"
+        )
+    if not any(directory.glob("*.safetensors")):
+        what = "expected weights as *.safetensors, found none in the base model's directory"
+        raise _problem(config, what, "convert the weights to safetensors (pickle files are never loaded)")
+    return directory
+
+
+def _snapshot(config: TrainingConfig) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        patterns = list(BASE_PATTERNS)
+        return Path(snapshot_download(config.base.id, revision=config.base.revision, allow_patterns=patterns))
+    except LocalEntryNotFoundError:
+        what = f"expected {brief(config.base.id)} in the hub cache or on the network, found neither"
+        raise _problem(config, what, "download it once with network access (HF_HUB_OFFLINE unset)") from None
+    except (HfHubHTTPError, HFValidationError) as error:
+        what = f"expected a readable hub repository {brief(config.base.id)}, found {type(error).__name__}"
+        raise _problem(config, what, "check id and revision; for a gated model, log in with `hf auth login`") from None
+
+
+def load_tokenizer(config: TrainingConfig, directory: Path) -> Any:
+    """The base's tokenizer, with a pad token. Raises TrainingDataError where it cannot be loaded."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        what = f"expected a tokenizer that transformers can load, found {type(error).__name__}: {brief(str(error))}"
+        raise _problem(config, what, f"check the tokenizer files in {shown(directory)}") from None
+    if tokenizer.eos_token_id is None:
+        what = "expected a tokenizer with an end mark (eos_token), found none"
+        raise _problem(config, what, "set eos_token in tokenizer_config.json: without it no answer ever ends")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def stop_ids(tokenizer: Any, directory: Path) -> frozenset[int]:
+    """Token ids that end an answer: the tokenizer's end mark, and those of generation_config.json."""
+    from transformers import GenerationConfig
+
+    ids: set[int] = {tokenizer.eos_token_id}
+    if (directory / "generation_config.json").is_file():
+        listed = GenerationConfig.from_pretrained(directory).eos_token_id
+        ids.update(listed if isinstance(listed, Iterable) else [] if listed is None else [listed])
+    return frozenset(ids)
+
+
+def context_length(config: TrainingConfig, directory: Path) -> int | None:
+    """Positions that the base model was made for; None where its config does not say."""
+    from transformers import AutoConfig
+
+    try:
+        model_config = AutoConfig.from_pretrained(directory, trust_remote_code=False).get_text_config()
+    except (OSError, ValueError, KeyError) as error:
+        what = f"expected a model that transformers can load, found {type(error).__name__}: {brief(str(error))}"
+        raise _problem(config, what, f"check {shown(directory / 'config.json')}") from None
+    length: int | None = model_config.to_dict().get("max_position_embeddings")
+    return length
+
+
+def load_model(config: TrainingConfig, directory: Path, *, bf16: bool, device: Any) -> Any:
+    """The base model in fp32, bf16 (`bf16`) or 4 bits (method qlora, placed on `device`), ready to be adapted.
+
+    Raises TrainingDataError where transformers cannot load it.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    arguments: dict[str, Any] = {"dtype": torch.bfloat16 if bf16 else torch.float32}
+    if config.quantization is not None:
+        # 4-bit weights are made while loading, so they must be put where they stay; no device_map otherwise,
+        # because it breaks `accelerate launch`.
+        arguments["quantization_config"] = _quantization(config)
+        arguments["device_map"] = {"": device}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=False, **arguments)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        what = f"expected a model that transformers can load, found {type(error).__name__}: {brief(str(error))}"
+        raise _problem(config, what, f"check the files in {shown(directory)}") from None
+    if config.quantization is not None:
+        model = _prepare_4bit(model, gradient_checkpointing=bool(config.sft["gradient_checkpointing"]))
+    return model
+
+
+def _quantization(config: TrainingConfig) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    options = dict(config.quantization or {})
+    dtypes = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+    options["bnb_4bit_compute_dtype"] = dtypes[options["bnb_4bit_compute_dtype"]]
+    return BitsAndBytesConfig(**options)
+
+
+def _prepare_4bit(model: Any, *, gradient_checkpointing: bool) -> Any:
+    from peft import prepare_model_for_kbit_training
+
+    return prepare_model_for_kbit_training(
+        model,
+        use_gradient_checkpointing=gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if gradient_checkpointing else None,
+    )
+
+
+def _problem(config: TrainingConfig, what: str, fix: str) -> TrainingDataError:
+    return TrainingDataError([Problem(shown(config.path), None, "base.id", what, fix)])

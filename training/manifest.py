@@ -1,0 +1,57 @@
+"""What goes into `ftgate.json`: paths relative to the adapter, digests of the base, versions of the libraries."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from evalsets.digests import base_digests, text_sha256
+from evalsets.manifest import MANIFEST_VERSION, BaseRecord, Manifest, TrainingFile
+from evalsets.types import Json
+from training.preflight import Checked
+
+_LIBRARIES = (
+    "pytest-ftgate",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "peft",
+    "trl",
+    "accelerate",
+    "datasets",
+    "safetensors",
+)
+
+
+def build_manifest(checked: Checked, *, hyperparameters: Mapping[str, Json], warnings: tuple[str, ...]) -> Manifest:
+    """The record of one run. Reads the base's files to digest them. Raises OSError."""
+    config = checked.config
+    here = config.output_dir
+    template = checked.tokenizer.chat_template
+    local = None if config.base.directory is None else relative_posix(config.base.directory, here)
+    return Manifest(
+        version=MANIFEST_VERSION,
+        base=BaseRecord(config.base.id, local, config.base.revision, base_digests(checked.base)),
+        training=tuple(
+            TrainingFile(relative_posix(file.path, here), file.sha256, file.rows) for file in checked.mix.files
+        ),
+        chat_template_sha256=None if template is None else text_sha256(template),
+        seed=config.seed,
+        method=config.method,
+        hyperparameters=hyperparameters,
+        versions=_versions(config.method),
+        warnings=warnings,
+    )
+
+
+def relative_posix(path: Path, directory: Path) -> str:
+    """`path` as seen from `directory`, with forward slashes."""
+    return Path(os.path.relpath(path.resolve(), directory.resolve())).as_posix()
+
+
+def _versions(method: str) -> dict[str, str]:
+    names = (*_LIBRARIES, "bitsandbytes") if method == "qlora" else _LIBRARIES
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,90 @@
+"""What a run leaves behind: written below `OUTPUT.partial`, given its name at the end, the manifest last."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evalsets.digests import BASE_PATTERNS
+from evalsets.errors import Problem, TrainingDataError
+from evalsets.manifest import Manifest, write_manifest
+from evalsets.wording import brief, shown
+from training.config import TrainingConfig
+from training.manifest import relative_posix
+
+LOG_NAME = "training_log.json"
+
+
+def require_free(config: TrainingConfig, *, overwrite: bool) -> None:
+    """Raises TrainingDataError where the output directory exists and may not be replaced."""
+    if config.output_dir.exists() and not overwrite:
+        what = f"expected a new directory, found {brief(shown(config.output_dir))}"
+        fix = "delete it, pass --output-dir, or pass --overwrite to replace it when the run has finished"
+        raise TrainingDataError([Problem(shown(config.path), None, "output_dir", what, fix)])
+
+
+def partial_dir(config: TrainingConfig) -> Path:
+    """Where an unfinished run keeps its files: beside the output directory."""
+    return config.output_dir.with_name(config.output_dir.name + ".partial")
+
+
+def make_fresh(partial: Path) -> None:
+    """Remove what an unfinished run left, and make the directory."""
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+
+
+def write_adapter(
+    trainer: Any, config: TrainingConfig, base: Path, *, state: Mapping[str, Any], manifest: Manifest
+) -> None:
+    """Everything of the finished adapter, not yet under its name; the manifest last."""
+    result = partial_dir(config) / "result"
+    result.mkdir()
+    adapter = trainer.model.peft_config["default"]
+    # peft would write this machine's path to the base. "auto" for the embeddings would ask the hub about it.
+    adapter.base_model_name_or_path = _base_name(config)
+    adapter.revision = config.base.revision
+    trainer.model.save_pretrained(result, state_dict=state, save_embedding_layers=False)
+    (result / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    _sort_lists(result / "adapter_config.json")
+    for name in _tokenizer_files(base):
+        shutil.copyfile(base / name, result / name)
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    (result / LOG_NAME).write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    write_manifest(result, manifest)
+
+
+def _base_name(config: TrainingConfig) -> str:
+    """The hub id, or the base's directory as seen from the adapter, which stays true when both are moved."""
+    directory = config.base.directory
+    return config.base.id if directory is None else relative_posix(directory, config.output_dir)
+
+
+def _sort_lists(path: Path) -> None:
+    """peft writes sets in hash order: sorted, the same run gives the same bytes."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(config.get(key), list):
+            config[key].sort()
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _tokenizer_files(base: Path) -> list[str]:
+    """The base's tokenizer and chat template, to be copied byte for byte: training changes neither."""
+    own = ("config.json", "generation_config.json")
+    names = [name for name in BASE_PATTERNS if "*" not in name and name not in own]
+    return [name for name in names if (base / name).is_file()]
+
+
+def publish(config: TrainingConfig) -> None:
+    """Give the finished directory its name, in place of an older one if there is one."""
+    partial, output_dir = partial_dir(config), config.output_dir
+    if output_dir.exists():
+        os.replace(output_dir, partial / "replaced")
+    os.replace(partial / "result", output_dir)
+    shutil.rmtree(partial)

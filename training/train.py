@@ -1,0 +1,199 @@
+"""One run: load the base, train with TRL's SFTTrainer, write the adapter, and `ftgate.json` last.
+
+Everything is written below `OUTPUT.partial` and renamed at the end, so a killed run leaves nothing that looks finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalsets.errors import Problem, TrainingDataError
+from evalsets.types import Json
+from evalsets.wording import brief, shown
+from training.base import load_model
+from training.config import TrainingConfig
+from training.data import to_dataset
+from training.manifest import build_manifest
+from training.output import make_fresh, partial_dir, publish, require_free, write_adapter
+from training.preflight import Checked
+from training.progress import ProgressLine, progress_callback
+
+_GPU_ONLY_OPTIMIZERS = ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit")
+
+
+class TrainingFailed(Exception):
+    """The run itself failed: the loss is not finite, or memory ran out. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What the run computes on."""
+
+    cuda: bool
+    bf16: bool
+    """Whether it can compute in bfloat16."""
+    name: str
+    """`cpu`, or the name of the GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a run wrote."""
+
+    output_dir: Path
+    steps: int
+    first_loss: float
+    """Of the first step."""
+    last_loss: float
+    """As last logged (mean of the last `logging_steps` steps)."""
+    warnings: tuple[str, ...]
+
+
+def train(checked: Checked, *, overwrite: bool = False, line: ProgressLine | None = None) -> Finished:
+    """Train and write one adapter directory; the first of several processes writes.
+
+    Raises TrainingDataError (the base or the settings cannot be used) and TrainingFailed.
+    """
+    config = checked.config
+    require_free(config, overwrite=overwrite)
+    device = find_device()
+    arguments, notes = sft_arguments(config, device)
+    partial = partial_dir(config)
+    args = _sft_config(config, arguments, partial)
+    if args.process_index == 0:
+        make_fresh(partial)
+    args.distributed_state.wait_for_everyone()
+    model = load_model(config, checked.base, bf16=bool(arguments["bf16"]), device=args.device)
+    trainer = _trainer(checked, args, model, line or ProgressLine())
+    hyperparameters = _hyperparameters(checked, arguments, device, processes=args.world_size)
+    manifest = build_manifest(checked, hyperparameters=hyperparameters, warnings=(*checked.warnings, *notes))
+    _run(trainer)
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if args.process_index == 0:
+        write_adapter(trainer, config, checked.base, state=state, manifest=manifest)
+        publish(config)
+    args.distributed_state.wait_for_everyone()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return Finished(config.output_dir, trainer.state.global_step, losses[0], losses[-1], manifest.warnings)
+
+
+def find_device() -> Device:
+    """CUDA where torch sees it, else the CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Device(cuda=False, bf16=False, name="cpu")
+    return Device(cuda=True, bf16=torch.cuda.is_bf16_supported(), name=torch.cuda.get_device_name())
+
+
+def sft_arguments(config: TrainingConfig, device: Device) -> tuple[dict[str, Json], list[str]]:
+    """SFTConfig arguments for this device, complete, and what had to be changed (to be said aloud).
+
+    Raises TrainingDataError where the file asks for bf16 and the device has none.
+    """
+    arguments = dict(config.sft)
+    notes: list[str] = []
+    if arguments["bf16"] and not device.bf16:
+        what = f"expected a GPU with bfloat16 for bf16: true, found {brief(device.name)}"
+        problem = Problem(shown(config.path), None, "sft.bf16", what, "delete the key: it is then on where the GPU can")
+        raise TrainingDataError([problem])
+    if arguments["bf16"] is None:
+        arguments["bf16"] = device.bf16
+    # transformers 5 has one argument for both: below 1, warmup_steps is a share of all steps.
+    arguments["warmup_steps"] = arguments.pop("warmup_ratio", arguments["warmup_steps"])
+    wanted = arguments.get("optim") or ("paged_adamw_32bit" if config.method == "qlora" else "adamw_torch")
+    arguments["optim"] = wanted
+    if not device.cuda and wanted in _GPU_ONLY_OPTIMIZERS:
+        arguments["optim"] = "adamw_torch"
+        notes.append(f"optimizer {wanted} needs a GPU: this run used adamw_torch")
+    # The rows are tokenized and masked already (data.py), for both values of assistant_only_loss.
+    arguments.update(
+        assistant_only_loss=False,
+        completion_only_loss=True,
+        fp16=False,
+        use_cpu=not device.cuda,
+        dataloader_pin_memory=device.cuda,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if arguments["gradient_checkpointing"] else None,
+        ddp_find_unused_parameters=False,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        eval_strategy="no",
+        report_to="none",
+        push_to_hub=False,
+        disable_tqdm=True,
+    )
+    return arguments, notes
+
+
+def _sft_config(config: TrainingConfig, arguments: Mapping[str, Json], partial: Path) -> Any:
+    from trl import SFTConfig
+
+    try:
+        return SFTConfig(output_dir=str(partial / "checkpoints"), **arguments)
+    except (ValueError, TypeError) as error:
+        raise _refused(config, "sft", error) from None
+
+
+def _trainer(checked: Checked, args: Any, model: Any, line: ProgressLine) -> Any:
+    from datasets.utils.logging import disable_progress_bar
+    from peft import LoraConfig
+    from transformers import PrinterCallback
+    from trl import SFTTrainer
+
+    disable_progress_bar()  # one for each step of TRL's preparation: noise beside our own line
+    try:
+        trainer = SFTTrainer(
+            model=model,
+            args=args,
+            train_dataset=to_dataset(checked.encoded),
+            processing_class=checked.tokenizer,
+            peft_config=LoraConfig(task_type="CAUSAL_LM", **checked.config.lora),
+            callbacks=[progress_callback(line)],
+        )
+    except ValueError as error:
+        raise _refused(checked.config, "", error) from None
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _refused(config: TrainingConfig, key: str, error: Exception) -> TrainingDataError:
+    what = f"expected settings that TRL and peft accept, found: {' '.join(str(error).split())[:300]}"
+    return TrainingDataError([Problem(shown(config.path), None, key, what, "correct the setting that it names")])
+
+
+def _run(trainer: Any) -> None:
+    import torch
+
+    try:
+        trainer.train()
+    except torch.OutOfMemoryError:
+        fix = "lower per_device_train_batch_size or max_length, or set gradient_checkpointing: true"
+        raise TrainingFailed(f"GPU memory ran out after step {trainer.state.global_step}: {fix}") from None
+    trained = [(name, weights) for name, weights in trainer.model.named_parameters() if weights.requires_grad]
+    broken = sum(1 for _, weights in trained if not bool(torch.isfinite(weights).all()))
+    if broken:
+        fix = "lower learning_rate, and look at training data and warm-up"
+        raise TrainingFailed(f"{broken} of {len(trained)} trained tensors are not finite, so the run diverged: {fix}")
+
+
+def _hyperparameters(
+    checked: Checked, arguments: Mapping[str, Json], device: Device, *, processes: int
+) -> dict[str, Json]:
+    config, mix = checked.config, checked.mix
+    found: dict[str, Json] = {
+        "lora": dict(config.lora),
+        "sft": {**arguments, "assistant_only_loss": config.sft["assistant_only_loss"]},
+        "data": {
+            "rows": len(mix.rows),
+            "replay_rows": mix.replay_rows,
+            "replay_share": config.data.replay_share,
+        },
+        "device": device.name,
+        "processes": processes,
+    }
+    if config.quantization is not None:
+        found["quantization"] = dict(config.quantization)
+    return found
