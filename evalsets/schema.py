@@ -225,7 +225,8 @@ def _plain(broken: _Broken) -> tuple[str, str]:
         return f"expected {_title(broken, f'at most {limit}')}, found {found}", f"keep at most {limit}"
     if broken.keyword == "uniqueItems":
         return "expected each item once, found one again", "delete the repeated item"
-    return f"expected {_title(broken, 'another value')}, found {found}", f"correct it{_example(broken)}"
+    default = f"a text that matches {brief(limit)}" if broken.keyword == "pattern" else "another value"
+    return f"expected {_title(broken, default)}, found {found}", f"correct it{_example(broken)}"
 
 
 def _out_of_range(broken: _Broken) -> tuple[str, str]:

@@ -50,9 +50,14 @@ class Controller:
         elif failed and not self._gate_name(nodeid):
             self._other_failures.add(nodeid)
 
+    @property
+    def wants_verdict(self) -> bool:
+        """Whether a run verdict is going to be given."""
+        return not (self.session.verdict_off or self.session.collect_only or self.broken_files)
+
     def decide(self) -> Decision | None:
         """The run verdict; None where none is wanted or an input file was broken (a usage error)."""
-        if self.session.verdict_off or self.session.collect_only or self.broken_files:
+        if not self.wants_verdict:
             return None
         required = [name for file in self.session.required for name in file.gate_names]
         self._decision = decide(
@@ -71,6 +76,11 @@ class Controller:
         if verdict == "PARTIAL":
             return [("setup", "skipped"), ("teardown", "passed")]
         return [("setup", "failed"), ("teardown", "passed")]
+
+    def run_properties(self) -> list[tuple[str, object]]:
+        """What the report of the run verdict carries into junit."""
+        facts = {f"ftgate.{name}": self._engine[name] for name in ("digest", "base_digest") if name in self._engine}
+        return [("ftgate.run_verdict", self._decision.verdict if self._decision else ""), *facts.items()]
 
     def decision_text(self) -> str:
         """`BLOCK: tickets::accuracy failed`"""

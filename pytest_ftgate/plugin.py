@@ -218,25 +218,30 @@ class ControllerHooks:
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         self._controller.select(ids)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._controller.receive(report.nodeid, dict(report.user_properties), failed=report.failed)
+        from pytest_ftgate.session import INTERNAL
 
-    @pytest.hookimpl(wrapper=True)
+        self._controller.receive(report.nodeid, dict(report.user_properties), failed=report.failed)
+        # What only the controller reads stays out of junit.
+        report.user_properties = [(name, value) for name, value in report.user_properties if name not in INTERNAL]
+
+    @pytest.hookimpl(wrapper=True, trylast=True)  # inside the terminal's own wrapper, which ends the progress line
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        session.testscollected += self._controller.wants_verdict  # the verdict is one more test in the count
         try:
             result = yield
         except session.Failed:  # -x and --maxfail end the loop this way; what was judged still counts
-            self._emit(session)
+            self._emit()
             raise
-        self._emit(session)
+        self._emit()
         return result
 
-    def _emit(self, session: pytest.Session) -> None:
+    def _emit(self) -> None:
         """A report of the run verdict as if it were a test: terminal, junit and other reporters show it unaided."""
         decision = self._controller.decide()
-        if decision is None or self._config.option.collectonly:
+        if decision is None:
             return
-        session.testscollected += 1
         hook, nodeid, location = self._config.hook, "ftgate::verdict", ("ftgate", None, "verdict")
         hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
         for when, outcome in self._controller.phases():
@@ -253,7 +258,7 @@ class ControllerHooks:
                 outcome=outcome,
                 longrepr=longrepr,
                 when=when,
-                user_properties=[("ftgate.run_verdict", decision.verdict)],
+                user_properties=self._controller.run_properties(),
             )
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)

@@ -105,6 +105,7 @@ class Session:
 
 VERDICT_PROPERTY = "ftgate.verdict"
 STAGE_PROPERTY = "ftgate.stage"
+INTERNAL = (VERDICT_PROPERTY, STAGE_PROPERTY)
 
 
 def properties(verdict: Verdict, used: Sequence[StageResult]) -> list[tuple[str, object]]:

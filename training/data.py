@@ -103,8 +103,8 @@ def encode(tokenizer: Any, row: TrainingRow, *, every_turn: bool) -> Encoded:
             messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )
         return Encoded(tuple(whole["input_ids"]), tuple(whole["assistant_masks"]), prompt_kept=True)
-    prompt = messages[: 1 + max(i for i, message in enumerate(messages) if message["role"] != "assistant")]
-    prompt_ids = tokenizer.apply_chat_template(prompt, tokenize=True, return_dict=True, add_generation_prompt=True)[
+    asked = messages[: 1 + max(i for i, message in enumerate(messages) if message["role"] != "assistant")]
+    prompt_ids = tokenizer.apply_chat_template(asked, tokenize=True, return_dict=True, add_generation_prompt=True)[
         "input_ids"
     ]
     return _split(prompt_ids, tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ def load(candidate: Candidate, settings: Settings) -> Sides:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it; its advice on kernels is noise here
     device, dtype = _device_and_dtype(settings)
     base = _load_model(candidate.base_path, device, dtype, settings.quantize)
     base_tokenizer = _load_tokenizer(candidate.base_path)

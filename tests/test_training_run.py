@@ -1,0 +1,371 @@
+"""Real runs on a tiny Llama: loss falls, outputs change, reloading reproduces, a killed run looks unfinished."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_base import CONFIG, chat_row, color_rows, make_base, make_project, write_rows
+
+from evalsets.digests import base_digests, file_sha256, text_sha256
+from evalsets.manifest import read_manifest
+from training import __main__ as command
+from training import train as trainer_module
+from training.config import load_config
+from training.preflight import check
+from training.train import Finished, TrainingFailed, train
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("taught") / "base")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    """One finished run of CONFIG in runs/a, with the logits of the model as it was when training ended."""
+    here = tmp_path_factory.mktemp("project")
+    path = make_project(here, base)
+    kept: list[Any] = []
+    write = trainer_module.write_adapter
+    trainer_module.write_adapter = lambda trainer, *args, **kwargs: (  # type: ignore[assignment]
+        kept.append(logits_of(trainer.model, base)),
+        write(trainer, *args, **kwargs),
+    )
+    try:
+        run(path)
+    finally:
+        trainer_module.write_adapter = write
+    here.joinpath("trained.json").write_text(json.dumps(kept[0].tolist()))
+    return here
+
+
+def run(path: Path, **overrides: Any) -> Finished:
+    return train(check(load_config(path, **overrides)))
+
+
+def prompt_ids(base: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    messages = [{"role": "user", "content": "the green boat 33"}]
+    return AutoTokenizer.from_pretrained(base).apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )["input_ids"]
+
+
+def logits_of(model: Any, base: Path) -> Any:
+    import torch
+
+    with torch.no_grad():
+        return model.eval()(prompt_ids(base)).logits[0, -1]
+
+
+def loaded(base: Path, adapter: Path | None = None) -> Any:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    return model if adapter is None else PeftModel.from_pretrained(model, adapter)
+
+
+def answer_of(model: Any, base: Path) -> str:
+    from transformers import AutoTokenizer
+
+    ids = prompt_ids(base)
+    out = model.generate(input_ids=ids, max_new_tokens=16, do_sample=False)
+    return str(AutoTokenizer.from_pretrained(base).decode(out[0, ids.shape[1] :]))
+
+
+def test_the_loss_falls(project: Path) -> None:
+    log = json.loads((project / "runs" / "a" / "training_log.json").read_text())
+    losses = [entry["loss"] for entry in log]
+    assert losses[0] > 3.0
+    assert losses[-1] < 0.5
+    assert [entry["step"] for entry in log] == [1, 10, 20, 30]
+
+
+def test_the_adapter_changes_the_answers(project: Path, base: Path) -> None:
+    assert answer_of(loaded(base), base) == '{"thing": "boat", "color": ""}<|end|>'
+    assert answer_of(loaded(base, project / "runs" / "a"), base) == '{"color": "green"}<|end|>'
+
+
+def test_reloading_reproduces_the_trained_model_exactly(project: Path, base: Path) -> None:
+    import torch
+
+    trained = torch.tensor(json.loads((project / "trained.json").read_text()))
+    again = logits_of(loaded(base, project / "runs" / "a"), base)
+    assert torch.equal(again, trained)
+    assert not torch.allclose(logits_of(loaded(base), base), trained, atol=0.1)
+
+
+def test_the_same_seed_gives_the_same_bytes_another_seed_others(project: Path) -> None:
+    run(project / "train.yaml", output_dir=project / "runs" / "again")
+    run(project / "train.yaml", output_dir=project / "runs" / "other", seed=1)
+    first, again, other = (base_digests(project / "runs" / name) for name in ("a", "again", "other"))
+    assert again == first
+    assert other["adapter_model.safetensors"] != first["adapter_model.safetensors"]
+    configs = [(project / "runs" / name / "adapter_config.json").read_bytes() for name in ("a", "again")]
+    assert configs[0] == configs[1]
+
+
+def test_the_manifest_says_what_the_adapter_was_made_from(project: Path, base: Path) -> None:
+    adapter = project / "runs" / "a"
+    manifest = read_manifest(adapter)
+    assert manifest is not None
+    assert manifest.base.files == base_digests(base)
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= set(manifest.base.files)
+    assert (adapter / str(manifest.base.local)).resolve() == (project / "base").resolve()
+    (file,) = manifest.training
+    assert (adapter / file.path).resolve() == (project / "train.jsonl").resolve()
+    assert (file.sha256, file.rows) == (file_sha256(project / "train.jsonl"), 120)
+    assert manifest.chat_template_sha256 == text_sha256((base / "chat_template.jinja").read_text())
+    assert (manifest.seed, manifest.method) == (0, "lora")
+    assert manifest.hyperparameters["lora"]["r"] == 8
+    assert manifest.hyperparameters["sft"]["learning_rate"] == 1e-2
+    assert manifest.hyperparameters["sft"]["adam_beta2"] == 0.999
+    assert manifest.hyperparameters["device"] == "cpu"
+    assert {"python", "torch", "transformers", "peft", "trl"} <= set(manifest.versions)
+    assert any("120 target rows" in text for text in manifest.warnings)
+
+
+def test_the_directory_holds_what_serving_needs_and_no_pickle(project: Path, base: Path) -> None:
+    adapter = project / "runs" / "a"
+    assert sorted(path.name for path in adapter.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+        "ftgate.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training_log.json",
+    ]
+    assert (adapter / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
+    assert not (project / "runs" / "a.partial").exists()
+
+
+def test_no_path_of_this_machine_is_written(project: Path) -> None:
+    for path in (project / "runs" / "a").glob("*.json"):
+        assert str(project) not in path.read_text()
+    config = json.loads((project / "runs" / "a" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "../../base"
+
+
+def test_replay_rows_are_trained_and_recorded(tmp_path: Path, base: Path) -> None:
+    config = CONFIG.replace("[train.jsonl]", "[train.jsonl], replay: {files: [general.jsonl], share: 0.25}")
+    path = make_project(tmp_path, base, config=config.replace("epochs: 4", "epochs: 1"))
+    write_rows(tmp_path / "general.jsonl", [chat_row(f"say red {i}", "red") for i in range(50)])
+    assert run(path).steps == 10
+    manifest = read_manifest(tmp_path / "runs" / "a")
+    assert manifest is not None
+    assert [(file.path, file.rows) for file in manifest.training] == [
+        ("../../train.jsonl", 120),
+        ("../../general.jsonl", 50),
+    ]
+    assert manifest.hyperparameters["data"] == {"rows": 160, "replay_rows": 40, "replay_share": 0.25}
+
+
+@pytest.fixture(scope="module")
+def qlora(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[tuple[Path, Any, Finished]]:
+    """(adapter, the trained model, what the run said) of a run on the 4-bit base."""
+    here = tmp_path_factory.mktemp("qlora")
+    path = make_project(here, base, config=CONFIG.replace("method: lora", "method: qlora"))
+    kept: list[Any] = []
+    write = trainer_module.write_adapter
+    trainer_module.write_adapter = lambda trainer, *args, **kwargs: (  # type: ignore[assignment]
+        kept.append(trainer.model),
+        write(trainer, *args, **kwargs),
+    )
+    try:
+        finished = run(path)
+    finally:
+        trainer_module.write_adapter = write
+    yield here / "runs" / "a", kept[0], finished
+
+
+def test_the_qlora_base_is_really_4_bit(qlora: tuple[Path, Any, Finished]) -> None:
+    import torch
+    from bitsandbytes.nn import Linear4bit
+
+    layers = [
+        m for name, m in qlora[1].named_modules() if name.endswith(("_proj", "base_layer")) and hasattr(m, "weight")
+    ]
+    frozen = [m for m in layers if isinstance(m, Linear4bit)]
+    assert len({id(m.weight) for m in frozen}) == 14
+    for layer in frozen:
+        assert layer.weight.dtype == torch.uint8
+        assert layer.weight.numel() * 2 == layer.in_features * layer.out_features
+        assert layer.weight.quant_state.quant_type == "nf4"
+        assert layer.weight.quant_state.nested
+
+
+def test_a_qlora_run_learns_and_says_what_it_replaced(qlora: tuple[Path, Any, Finished], base: Path) -> None:
+    adapter, _, finished = qlora
+    assert finished.last_loss < 0.5 < finished.first_loss
+    assert "optimizer paged_adamw_32bit needs a GPU: this run used adamw_torch" in finished.warnings
+    manifest = read_manifest(adapter)
+    assert manifest is not None
+    assert manifest.method == "qlora"
+    assert manifest.hyperparameters["quantization"]["bnb_4bit_quant_type"] == "nf4"
+    assert manifest.hyperparameters["sft"]["optim"] == "adamw_torch"
+    assert "bitsandbytes" in manifest.versions
+
+
+def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path, base: Path) -> None:
+    path = make_project(tmp_path, base, config=CONFIG.replace("epochs: 4", "epochs: 4000"))
+    process = start(path)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step "):
+            break
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "runs" / "a").exists()
+    assert (tmp_path / "runs" / "a.partial").is_dir()
+    assert not list(tmp_path.rglob("ftgate.json"))
+
+
+def start(path: Path, *options: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "training", str(path), *options],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_interrupting_is_one_line_and_130(tmp_path: Path, base: Path) -> None:
+    process = start(make_project(tmp_path, base, config=CONFIG.replace("epochs: 4", "epochs: 4000")))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step "):
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert "interrupted: no adapter was written" in rest
+    assert "Traceback" not in rest
+    assert not (tmp_path / "runs" / "a").exists()
+
+
+def test_a_failed_write_leaves_nothing_that_looks_finished(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("training.output.write_manifest", broken)
+    path = make_project(tmp_path, base, config=CONFIG.replace("epochs: 4", "epochs: 1"))
+    with pytest.raises(OSError, match="disk full"):
+        run(path)
+    assert not (tmp_path / "runs" / "a").exists()
+    monkeypatch.undo()
+    run(path)
+    assert read_manifest(tmp_path / "runs" / "a") is not None
+    assert not (tmp_path / "runs" / "a.partial").exists()
+
+
+def test_a_run_that_diverges_fails_and_writes_nothing(tmp_path: Path, base: Path) -> None:
+    path = make_project(tmp_path, base, config=CONFIG.replace("lora_alpha: 16", "lora_alpha: 60000, r: 1"))
+    with pytest.raises(TrainingFailed, match="not finite, so the run diverged"):
+        run(path)
+    assert not (tmp_path / "runs" / "a").exists()
+
+
+def test_an_existing_directory_is_replaced_only_where_asked(tmp_path: Path, base: Path, capsys: Any) -> None:
+    path = make_project(tmp_path, base, config=CONFIG.replace("epochs: 4", "epochs: 1"))
+    old = tmp_path / "runs" / "a"
+    old.mkdir(parents=True)
+    (old / "mine.txt").write_text("keep")
+    assert command.main([str(path)]) == 4
+    assert "expected a new directory, found" in capsys.readouterr().err
+    assert (old / "mine.txt").exists()
+    assert command.main([str(path), "--overwrite"]) == 0
+    assert read_manifest(old) is not None
+    assert not (old / "mine.txt").exists()
+    assert [entry.name for entry in old.parent.iterdir()] == ["a"]
+    assert f"next     pytest --ft-model={old} evals/" in capsys.readouterr().out
+
+
+def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, base: Path, capsys: Any) -> None:
+    path = make_project(tmp_path, base)
+    before = sorted(tmp_path.rglob("*"))
+    assert command.main([str(path), "--dry-run", "--seed", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "seed 3" in out
+    assert 'trained  {"color": "red"}<|end|>' in out
+    assert "dry run: nothing was trained or written" in out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_target_modules_that_do_not_exist_are_one_message(tmp_path: Path, base: Path, capsys: Any) -> None:
+    path = make_project(tmp_path, base, config=CONFIG.replace("r: 8", "r: 8, target_modules: [no_such_proj]"))
+    assert command.main([str(path)]) == 4
+    assert "no_such_proj" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "a").exists()
+
+
+def test_a_corrupt_base_is_one_message(tmp_path: Path, base: Path, capsys: Any) -> None:
+    path = make_project(tmp_path, base)
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert command.main([str(path)]) == 4
+    assert "expected a model that transformers can load" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["a.yaml", "--seed", "-1"], ["a.yaml", "--unknown"]])
+def test_misuse_is_4(arguments: list[str], capsys: Any) -> None:
+    assert command.main(arguments) == 4
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys: Any) -> None:
+    assert command.main(["--help"], prog="ftgate train") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: ftgate train")
+    assert "target" not in text.split("CONFIG.yaml")[0]
+    for word in ("--dry-run", "replay", "exit codes", "pytest --ft-model="):
+        assert word in text
+
+
+def test_the_example_of_the_help_is_a_training_file(tmp_path: Path) -> None:
+    text = command.parser("x").epilog or ""
+    example = text[text.index("  version: 1") : text.index("The loss")]
+    (tmp_path / "base").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "train.yaml").write_text(example)
+    assert load_config(tmp_path / "here" / "train.yaml").sft["learning_rate"] == 2e-4
+
+
+def test_missing_packages_are_one_line_with_the_pip_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name in ("trl", "peft") else object())
+    assert command.main([str(tmp_path / "train.yaml")]) == 4
+    assert capsys.readouterr().err == 'python -m training: needs peft, trl: pip install "pytest-ftgate[train]"\n'
+
+
+def test_a_run_as_a_user_sees_it(tmp_path: Path, base: Path) -> None:
+    process = start(make_project(tmp_path, base, rows=color_rows(240)))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    lines = out.splitlines()
+    assert lines[0].startswith("train    lora on base, seed 0, to ")
+    assert lines[-1].startswith("next     pytest --ft-model=")
+    progress = err.splitlines()
+    assert progress
+    assert all(line.startswith("step ") for line in progress), err
+    assert "loss" in progress[-1]
