@@ -26,7 +26,8 @@ def law(n: int, delta: float, flip_rate: float) -> rules.Floats:
     gains, losses, ways = tables(n)
     gain_rate, loss_rate = max((flip_rate + delta) / 2, 0.0), max((flip_rate - delta) / 2, 0.0)
     log_p = ways + special.xlogy(gains, gain_rate) + special.xlogy(losses, loss_rate)
-    return np.exp(log_p + special.xlogy(n - gains - losses, max(1.0 - gain_rate - loss_rate, 0.0)))
+    log_p = log_p + special.xlogy(n - gains - losses, max(1.0 - gain_rate - loss_rate, 0.0))
+    return np.asarray(np.exp(log_p))
 
 
 def ship_probability(rule: rules.Rule, n: int, delta0: float, delta: float, flip_rate: float) -> float:
@@ -38,7 +39,7 @@ def ship_probability(rule: rules.Rule, n: int, delta0: float, delta: float, flip
 def worst_false_ship(
     judges: Mapping[str, rules.Rule], n: int, delta0: float, *, flip_rates: int = 150
 ) -> dict[str, float]:
-    """For each rule, the highest chance to ship where Delta = delta0, over a grid of flip rates dense near the least."""
+    """For each rule, its highest chance to ship at Delta = delta0, over a grid of flip rates dense near the least."""
     gains, losses, _ = tables(n)
     ships = np.stack([rule(gains, losses, n, delta0) for rule in judges.values()]).astype(float)
     rates = abs(delta0) + (1.0 - abs(delta0)) * np.linspace(0.0, 1.0, flip_rates) ** 2
@@ -97,14 +98,14 @@ def simulate(truth: Truth, bounds: Bounds, n: int, runs: int, rng: np.random.Gen
         needed = successes_needed(n, p0=bounds.floor, alpha=alpha)
         beats = gains >= rejection_region(n, bounds.gain, alpha)[losses]
         keeps = general_gains >= rejection_region(n, -bounds.drop, alpha)[general_losses]
-        return (right >= (n + 1 if needed is None else needed)) & beats & keeps
+        return np.asarray((right >= (n + 1 if needed is None else needed)) & beats & keeps)
 
     def fails(alpha: float) -> rules.Bools:
         wrong_needed = successes_needed(n, p0=1 - bounds.floor, alpha=alpha)
         below = n - right >= (n + 1 if wrong_needed is None else wrong_needed)
         lags = losses >= rejection_region(n, -bounds.gain, alpha)[gains]
         forgets = general_losses >= rejection_region(n, bounds.drop, alpha)[general_gains]
-        return below | lags | forgets
+        return np.asarray(below | lags | forgets)
 
     naive = (
         (right >= bounds.floor * n - 1e-9)

@@ -43,13 +43,13 @@ def point_estimate(gains: Ints, losses: Ints, n: int, delta0: float) -> Bools:
 def unless_significantly_worse(gains: Ints, losses: Ints, n: int, delta0: float) -> Bools:
     """Ships unless the drop reaches the margin and McNemar's exact test finds a difference."""
     worse = (gains - losses <= delta0 * n + 1e-9) & (mcnemar_p_value(gains, losses) < ALPHA)
-    return ~worse
+    return np.asarray(np.invert(worse))
 
 
 def significant_and_large(gains: Ints, losses: Ints, n: int, delta0: float) -> Bools:
     """McNemar's one-sided exact test finds a gain, and the one seen is at least delta0: the margin is not tested."""
     found = special.bdtr(losses.astype(float), gains + losses, 0.5) < ALPHA
-    return point_estimate(gains, losses, n, delta0) & found
+    return np.asarray(point_estimate(gains, losses, n, delta0) & found)
 
 
 def wald(gains: Ints, losses: Ints, n: int, delta0: float) -> Bools:
@@ -91,7 +91,7 @@ def bonett_price_interval(gains: Ints, losses: Ints, n: int, quantile: float) ->
 def newcombe_interval(
     both: int, gains: int, losses: int, neither: int, quantile: float, *, corrected: bool = True
 ) -> tuple[float, float]:
-    """Newcombe 1998, method 10 (method 8 without the correction of the correlation): Wilson limits, squared and added."""
+    """Newcombe 1998, method 10 (8 where the correlation is not corrected): Wilson limits, squared and added."""
     n = both + gains + losses + neither
     first, second = _wilson(both + gains, n, quantile), _wilson(both + losses, n, quantile)
     phi = _phi(both, gains, losses, neither, corrected)
@@ -127,8 +127,8 @@ def mcnemar_p_value(gains: Ints, losses: Ints, *, method: McNemar = "exact") -> 
     if method in ("exact", "mid-p"):
         tail = special.bdtr(fewer.astype(float), flips, 0.5)
         if method == "exact":
-            return np.minimum(2.0 * tail, 1.0)
+            return np.asarray(np.minimum(2.0 * tail, 1.0))
         ways = special.gammaln(flips + 1) - special.gammaln(fewer + 1) - special.gammaln(flips - fewer + 1)
-        return np.minimum(2.0 * tail - np.exp(ways - flips * math.log(2.0)), 1.0)
+        return np.asarray(np.minimum(2.0 * tail - np.exp(ways - flips * math.log(2.0)), 1.0))
     excess = np.maximum(np.abs(gains - losses) - (method == "continuity corrected"), 0)
-    return special.chdtrc(1, excess**2 / np.maximum(flips, 1))
+    return np.asarray(special.chdtrc(1, excess**2 / np.maximum(flips, 1)))

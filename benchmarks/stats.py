@@ -2,7 +2,7 @@
 
     python -m benchmarks.stats
 
-prints every table and writes them to docs/statistics.md. Nothing is sampled but the last table, whose seed is fixed.
+prints every table and writes them to docs/statistics.md. What is simulated says so, with its seed; all else is exact.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import scipy
 from scipy import special
 from tabulate import tabulate
 
-from benchmarks import rules
+from benchmarks import early_stopping, rules
+from benchmarks.early_stopping import Scenario
 from benchmarks.enumeration import Bounds, Truth, ship_probability, simulate, worst_false_ship
 from pytest_ftgate.stats import (
     examples_needed_at_best,
@@ -33,6 +34,7 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "statistics.md"
 SIZES = (50, 60, 100, 200, 500)
 SEED = 20_260_101
 RUNS = 200_000
+STOPPING_RUNS = 4000
 
 JUDGES: Mapping[str, rules.Rule] = {
     "Wald": rules.wald,
@@ -63,6 +65,15 @@ TRUTHS = (
     Truth("BAD: no better than the prompt", 0.96, 0.96, 0.0, 0.06),
     Truth("BAD: exactly at the floor", 0.85, 0.65, 0.0, 0.06),
     Truth("BAD: all three exactly at the boundary", 0.85, 0.80, -0.05, 0.11),
+)
+SCENARIOS = (
+    Scenario("at the bound", 0.05, 0.05, 0.15, 0.6),
+    Scenario("good", 0.05, 0.15, 0.25, 0.6),
+    Scenario("very good", 0.05, 0.25, 0.35, 0.6),
+    Scenario("worse than the baseline", 0.05, -0.10, 0.20, 0.6),
+    Scenario("at the margin", -0.05, -0.05, 0.11, 0.8),
+    Scenario("good", -0.05, 0.0, 0.02, 0.8),
+    Scenario("clearly bad", -0.05, -0.20, 0.26, 0.8),
 )
 
 
@@ -98,11 +109,11 @@ def worst_case() -> Table:
         rows += [[points(delta0), name, *(rate(worst[n][name]) for n in sizes)] for name in JUDGES]
     return Table(
         "Worst case: the chance to ship what sits exactly at the bound",
-        "One paired gate at a nominal error rate of 0.05, the true difference exactly at its bound (in points; negative: "
-        "forgetting, otherwise beating a baseline). Each cell is the highest chance to ship over a grid of flip rates "
-        "(the share of examples on which the two models differ), by exact enumeration of every outcome. A rule keeps its "
-        "promise where the cell is at most 0.05. An interval around the estimate has no width where nothing flips: that is "
-        "where Wald and t fail.",
+        "One paired gate at a nominal error rate of 0.05, the true difference exactly at its bound (in points; "
+        "negative: forgetting, otherwise beating a baseline). Each cell is the highest chance to ship over a grid of "
+        "flip rates (the share of examples on which the two models differ), by exact enumeration of every outcome. "
+        "A rule keeps its promise where the cell is at most 0.05. An interval around the estimate has no width where "
+        "nothing flips: that is where Wald and t fail.",
         ["bound", "rule", *(f"n={n}" for n in sizes)],
         rows,
     )
@@ -125,10 +136,10 @@ def forgetting_gate() -> Table:
     rows += one_gate(FORGETTING, -0.02, 0.06, [("at the margin", -0.02), ("good", 0.0)])
     return Table(
         "One forgetting gate",
-        "The chance that each rule ships, by exact enumeration; the last rule's row is its chance of a hard FAIL. Bound and "
-        "true difference in points; besides that difference 6 % of the examples flip, half of them each way. "
-        '"Unless significantly worse" blocks only a drop that reaches the margin and that McNemar\'s exact test finds. '
-        "What ours neither ships nor fails is INCONCLUSIVE, which does not ship.",
+        "The chance that each rule ships, by exact enumeration; the last rule's row is its chance of a hard FAIL. "
+        "Bound and true difference in points; besides that difference 6 % of the examples flip, half of them each "
+        'way. "Unless significantly worse" blocks only a drop that reaches the margin and that McNemar\'s exact test '
+        "finds. What ours neither ships nor fails is INCONCLUSIVE, which does not ship.",
         ["bound", "truth", "rule", *(f"n={n}" for n in SIZES)],
         rows,
     )
@@ -139,8 +150,8 @@ def superiority_gate() -> Table:
     return Table(
         "One gate that must beat a baseline",
         "As above, with 10 % of the examples flipping besides the difference. "
-        '"Significant and large enough" wants a significant one-sided McNemar test of no gain, and an estimate at the bound: '
-        "it tests another claim than the one that it makes.",
+        '"Significant and large enough" wants a significant one-sided McNemar test of no gain, and an estimate at the '
+        "bound: it tests another claim than the one that it makes.",
         ["bound", "truth", "rule", *(f"n={n}" for n in SIZES)],
         one_gate(SUPERIORITY, 0.05, 0.10, truths),
     )
@@ -159,11 +170,31 @@ def whole_run() -> Table:
     return Table(
         "A whole run of three gates",
         f"Accuracy above {bounds.floor:g}, a gain of {bounds.gain:g} over the prompted baseline, a drop of less than "
-        f"{bounds.drop:g} on general examples; n examples for the first two and n general ones. {RUNS} simulated runs a "
-        f"cell (seed {SEED}); tuned model and baseline err independently of each other. Naive: all three point estimates "
-        "reach their bounds. Ours: every gate passes its own test at 0.05, and no correction is needed for that; FAIL: no "
-        "SHIP, and some gate proven bad at 0.05 / 3. The last row shows what a needless correction would cost.",
+        f"{bounds.drop:g} on general examples; n examples for the first two and n general ones. {RUNS} simulated runs "
+        f"a cell (seed {SEED}); tuned model and baseline err independently of each other. Naive: all three point "
+        "estimates reach their bounds. Ours: every gate passes its own test at 0.05, and no correction is needed for "
+        "that; FAIL: no SHIP, and some gate proven bad at 0.05 / 3. The last row shows what a needless correction "
+        "would cost.",
         ["truth", "outcome", *(f"n={n}" for n in sizes)],
+        rows,
+    )
+
+
+def stopping() -> Table:
+    rng, rows = np.random.default_rng(SEED), []
+    for scenario in SCENARIOS:
+        for n in (100, 200):
+            found = early_stopping.simulate(scenario, n, STOPPING_RUNS, rng)
+            truth = f"{points(scenario.delta)} ({scenario.words})"
+            shares = (found.full, found.early, found.peeking, found.curtailed_use, found.early_use)
+            rows.append([points(scenario.delta0), truth, str(n), *(rate(share) for share in shares)])
+    return Table(
+        "Stopping before the last example",
+        f"One paired gate of n examples, looked at after every {early_stopping.BATCH}; {STOPPING_RUNS} simulated runs a "
+        f"row (seed {SEED}). PASS: with all examples; with `early_stop`, which spends a fifth of 0.05 on looking; and if "
+        "one peeks, asking the full test at every look. Used: mean share of examples generated, with curtailment alone "
+        "(the same verdict as the full run, always) and with `early_stop`. At its bound a gate must pass at most 0.05.",
+        ["bound", "truth", "n", "PASS, all n", "PASS, early stop", "PASS, peeking", "used, curtailed", "used, early"],
         rows,
     )
 
@@ -172,16 +203,16 @@ def plan() -> Table:
     def cell(margin: float | None) -> str:
         return "-" if margin is None else f"{100 * margin:.1f}"
 
-    rows = [["no flip at all: never less than", *(cell(smallest_margin(n)) for n in SIZES)]]
+    rows = [["no answer changes", *(cell(smallest_margin(n)) for n in SIZES)]]
     for flips in (0.02, 0.05, 0.10, 0.20):
-        label = f"{100 * flips:.0f} % flips: with power 0.8"
+        label = f"{100 * flips:.0f} % flips, power 0.8"
         rows.append([label, *(cell(margin_at_power(n, flip_rate=flips)) for n in SIZES)])
     needed = examples_needed_at_best("non_inferiority", bound=0.02)
     return Table(
         "What margin can n examples certify?",
-        "Smallest forgetting margin, in points, that the exact test at 0.05 can certify. First row: if no answer changes. "
-        "Others: with power 0.8 if nothing was truly lost, at this flip rate, half of the flips each way. Without any gain "
-        f"a margin of 2 points needs {needed} examples.",
+        "Smallest forgetting margin, in points, that the exact test at 0.05 certifies. First row: if no answer "
+        "changes. Others: with power 0.8 if nothing was truly lost, at this flip rate, half of the flips each way. "
+        f"Where nothing is gained either, a margin of 2 points needs {needed} examples.",
         ["case", *(f"n={n}" for n in SIZES)],
         rows,
     )
@@ -210,8 +241,8 @@ def published() -> Table:
         )
     return Table(
         "Published examples",
-        "Both right, gains, losses, both wrong; two-sided intervals for the difference; last, our exact one-sided p-value of "
-        "no gain.",
+        "Both right, gains, losses, both wrong; two-sided intervals for the difference; last, our exact one-sided "
+        "p-value of no gain.",
         [
             "source",
             "table",
@@ -219,7 +250,7 @@ def published() -> Table:
             "Wald",
             "Bonett-Price",
             "Newcombe 10",
-            "Tango (ours, displayed)",
+            "Tango (ours)",
             "exact p (ours)",
         ],
         rows,
@@ -234,7 +265,15 @@ def _interval(low: float, high: float) -> str:
     return f"{low:.4f} to {high:.4f}"
 
 
-SECTIONS: Sequence[Callable[[], Table]] = (worst_case, forgetting_gate, superiority_gate, whole_run, plan, published)
+SECTIONS: Sequence[Callable[[], Table]] = (
+    worst_case,
+    forgetting_gate,
+    superiority_gate,
+    whole_run,
+    stopping,
+    plan,
+    published,
+)
 
 
 def document(tables: Sequence[Table]) -> str:

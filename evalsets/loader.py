@@ -84,7 +84,7 @@ def load_evalset(path: Path) -> EvalSet:
     prompt = read_prompt(reading, examples)
     baselines = read_baselines(reading, prompt, examples)
     format_schema = _check_format(reading)
-    _check_training_files(reading)
+    _check_overlap(reading, len(examples))
     if reading.problems:
         raise EvalSetError(dict.fromkeys(reading.problems))
     generation = data["generation"]
@@ -165,8 +165,12 @@ def _check_format(reading: Reading) -> Json:
     return None
 
 
-def _check_training_files(reading: Reading) -> None:
-    train = reading.document.data["gates"].get("overlap", {}).get("train", [])
+def _check_overlap(reading: Reading, n_examples: int) -> None:
+    gate = reading.document.data["gates"].get("overlap", {})
+    if 0 < n_examples <= gate.get("max", 0):
+        what = f"expected fewer than the {n_examples} examples, found {gate['max']}, which can never fail"
+        reading.report(("gates", "overlap", "max"), what, "write 0")
+    train = gate.get("train", [])
     for index, name in enumerate(train):
         if not (reading.directory / name).exists():
             what = f"expected a training file, found none at {brief(shown(reading.directory / name))}"

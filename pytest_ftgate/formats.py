@@ -17,7 +17,7 @@ from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.jsonfind import NotJson, first_json, strict_json, without_fence
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.saferegex import PatternError, compile_pattern
-from pytest_ftgate.schemas import Schema, SchemaFaults
+from pytest_ftgate.schemas import Schema
 from pytest_ftgate.types import FormatCheck, Generation
 
 Rule = Callable[[str, bool], str | None]
@@ -86,19 +86,11 @@ def _refused(base_dir: Path, name: str, what: str, fix: str) -> InputError:
     return InputError([_problem(base_dir, name, what, fix)])
 
 
-def load_schema(path: Path) -> Schema:
-    """The schema in a file. Raises InputError with every problem, each with the place in the schema."""
-    value = strictjson.read_json(path)
-    try:
-        return Schema(value)
-    except SchemaFaults as err:
-        raise InputError(Problem(shown(path), None, *fault) for fault in err.faults) from None
-
-
 def _json_rule(name: Json, base_dir: Path) -> Rule:
     if not isinstance(name, str) or not name:
         raise _refused(base_dir, "json_schema", f"expected a file name, found {describe(name)}", "name the schema file")
-    schema = load_schema(base_dir / name)
+    path = base_dir / name
+    schema = Schema(strictjson.read_json(path), path=shown(path))
 
     def rule(text: str, strict: bool) -> str | None:
         try:

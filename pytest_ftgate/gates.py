@@ -16,6 +16,7 @@ from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.formats import make_format_check
 from pytest_ftgate.measure import Levels, Rate, compare, measure_rate
 from pytest_ftgate.planning import Shortfall, paired_shortfall, rate_shortfall
+from pytest_ftgate.prompting import question_text
 from pytest_ftgate.scoring import classification_table, make_scorer
 from pytest_ftgate.types import Comparison, Generation, Outcome, Score, Verdict
 
@@ -47,8 +48,22 @@ class GateInput:
 
     @property
     def clusters(self) -> list[str | None]:
-        """Cluster of each example, in order."""
-        return [example.cluster for example in self.evalset.examples]
+        """What each example is one observation of, in order; None: of itself.
+
+        Where no cluster is named, examples that ask the same question count once: a copy is no new evidence.
+        """
+        examples = self.evalset.examples
+        if any(example.cluster is not None for example in examples):
+            return [example.cluster for example in examples]
+        questions = [" ".join(question_text(self.evalset.prompt, example).split()) for example in examples]
+        distinct = len(set(questions)) == len(questions)
+        return [None] * len(questions) if distinct else list(questions)
+
+    @property
+    def unit(self) -> str:
+        """What one observation is called in a sentence."""
+        named = any(example.cluster is not None for example in self.evalset.examples)
+        return "clusters" if named else "distinct questions"
 
 
 def judge(given: GateInput) -> Verdict:
@@ -159,7 +174,7 @@ def _rate_verdict(
     bound = given.gate.bound
     low, high = rate.interval
     total = len(given.evalset.examples)
-    counted = f"{rate.n} clusters of {total} examples" if rate.n != total else f"{total} examples"
+    counted = f"{rate.n} {given.unit} of {total} examples" if rate.n != total else f"{total} examples"
     summary = (
         f"{rate.value:.1%} of {counted} {what} (95% interval {low:.1%} to {high:.1%}{note}); "
         f"at least {bound:.1%} needed"

@@ -49,8 +49,8 @@ class Rate:
 def measure_rate(values: Sequence[float], clusters: Sequence[str | None], floor: float, levels: Levels) -> Rate:
     """Judge the mean of per-example scores in [0, 1] against `floor`.
 
-    0/1 scores of independent examples get exact binomial tests; graded scores and cluster means get the betting
-    process. Raises ValueError where there is nothing to judge.
+    0/1 units get exact binomial tests; graded scores and mixed clusters get the betting process.
+    Raises ScoringError where clusters are too few, ValueError where there is nothing to judge.
     """
     units = _units(values, clusters)
     n, value = len(units), fmean(units)
@@ -87,14 +87,14 @@ def compare(
 ) -> Comparison:
     """Candidate against reference, paired by example: scores in [0, 1], same order, same length.
 
-    The bad null says delta <= delta0: +min_gain for beats_baseline, -max_drop for forgetting. 0/1 scores of
-    independent examples get the exact unconditional paired test; everything else the betting process.
+    The bad null says delta <= delta0: +min_gain for beats_baseline, -max_drop for forgetting. 0/1 units get the exact
+    unconditional paired test; everything else the betting process.
     """
-    differences = [c - r for c, r in zip(candidate, reference, strict=True)]
-    units = _units(differences, clusters)
+    ours, theirs = _units(candidate, clusters), _units(reference, clusters)
+    units = [c - r for c, r in zip(ours, theirs, strict=True)]
     n = len(units)
-    gains, losses = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-    if _binary(candidate) and _binary(reference) and n == len(differences):
+    gains, losses = sum(d > 0 for d in units), sum(d < 0 for d in units)
+    if _binary(ours) and _binary(theirs):
         interval = stats.tango_interval(gains, losses, n, confidence=CONFIDENCE)
         good = stats.paired_p_value(gains, losses, n, delta0=delta0)
         bad = stats.paired_p_value(losses, gains, n, delta0=-delta0)
@@ -109,9 +109,9 @@ def compare(
         n=n,
         gains=gains,
         losses=losses,
-        ties=len(differences) - gains - losses,
-        candidate=fmean(candidate),
-        base=fmean(reference),
+        ties=n - gains - losses,
+        candidate=fmean(ours),
+        base=fmean(theirs),
         delta=fmean(units),
         interval=interval,
         confidence=CONFIDENCE,
@@ -127,7 +127,7 @@ def _binary(values: Sequence[float]) -> bool:
 
 
 def _units(values: Sequence[float], clusters: Sequence[str | None]) -> list[float]:
-    """Cluster means where clusters are named, else the values: what counts as one independent observation."""
+    """Means over what shares a cluster, else the values: what counts as one independent observation."""
     if all(c is None for c in clusters):
         return list(values)
     try:

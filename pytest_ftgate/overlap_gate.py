@@ -21,6 +21,11 @@ def judge_overlap(evalset: EvalSet, gate: GateSpec, candidate: Candidate) -> Ver
     """
     sources = training_files(gate, candidate, evalset.path.parent)
     report = find_overlaps(items_of(evalset), sources, options=OverlapOptions())
+    if not report.is_judged:
+        raise IdentityError(
+            f"{report.n_broken} of {report.n_rows} training rows cannot be read, first: {report.broken_rows[0]}",
+            fix="repair these rows and train again",
+        )
     leaked = list(dict.fromkeys(f.example_id for f in report.leaks))
     total, rate = len(evalset.examples), bool(gate.options.get("max_rate"))
     allowed = f"{gate.bound:.1%} of the examples" if rate else f"{gate.bound:.0f}"

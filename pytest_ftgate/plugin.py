@@ -154,7 +154,8 @@ def ft_verdict(request: pytest.FixtureRequest) -> Verdict:
     from pytest_ftgate.report.terminal import explain
     from pytest_ftgate.session import properties
 
-    item, used = request.node, []
+    item = request.node
+    used: list[StageResult] = []
 
     def stage() -> StageResult:
         used.append(request.getfixturevalue("ft_stage"))

@@ -59,6 +59,15 @@ def shared_stage(directory: Path, compute: Callable[[], StageResult]) -> StageRe
     return _from_json(loaded["result"])
 
 
+def read_stage(directory: Path) -> StageResult | None:
+    """What `shared_stage` wrote into this directory; None where no stage ran, or it failed."""
+    target = directory / STAGE_FILE
+    if not target.is_file():
+        return None
+    loaded = json.loads(target.read_text(encoding="utf-8"))
+    return _from_json(loaded["result"]) if "result" in loaded else None
+
+
 def judge_gate(
     evalset: EvalSet, gate: GateSpec, candidate: Candidate, levels: Levels, stage: Callable[[], StageResult]
 ) -> Verdict:

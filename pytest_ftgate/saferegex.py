@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import regex  # type: ignore[import-untyped]
 
+from evalsets.patterns import pattern_problem
 from pytest_ftgate.errors import ScoringError
 
-MAX_PATTERN_CHARS = 2000
 SECONDS = 2.0
 
 
@@ -61,14 +61,9 @@ class SafePattern:
 
 def compile_pattern(pattern: str) -> SafePattern:
     """Compile in the dialect of Python's `re` as the `regex` module reads it. Raises PatternError."""
-    if len(pattern) > MAX_PATTERN_CHARS:
-        raise PatternError(f"expected at most {MAX_PATTERN_CHARS} characters, found {len(pattern)}")
-    try:
-        compiled = regex.compile(pattern)
-    except regex.error as err:
-        raise PatternError(f"expected a regular expression, but {err}") from None
-    except (RecursionError, OverflowError, MemoryError):
-        raise PatternError("expected a regular expression, found one that nests or repeats too much") from None
+    if wrong := pattern_problem(pattern):
+        raise PatternError(wrong)
+    compiled = regex.compile(pattern)
     return SafePattern(compiled, "answer" in compiled.groupindex)
 
 

@@ -27,11 +27,10 @@ from pytest_ftgate.saferegex import PatternError, SafePattern, compile_pattern
 from pytest_ftgate.types import Generation, Score
 from pytest_ftgate.userfunction import function_scorer
 
-__all__ = ["Scorer", "classification_table", "make_scorer", "needed_labels", "target_problems"]
+__all__ = ["Scorer", "classification_table", "make_scorer", "needed_labels"]
 
 Scorer = Callable[[Example, Generation], Score]
 Options = Mapping[str, Json]
-target_problems = targets.target_problems
 
 KINDS = ("exact", "includes", "choice", "regex", "numeric", "json_fields", "similarity", "function")
 

@@ -1,17 +1,18 @@
-"""Read the reference of an Example the way its scorer needs it; a reference that cannot be used is a ScoringError."""
+"""Read the reference of an Example the way its scorer needs it; a reference that cannot be used is a ScoringError.
+
+The loader of eval sets refuses such references before any model is loaded; here they must not become a zero.
+"""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from evalsets.errors import Problem
-from evalsets.types import Example, Json, ScorerSpec
+from evalsets.types import Example, Json
 from evalsets.wording import brief, describe, key, listed
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.jsonfind import compact
 from pytest_ftgate.numbers import Number, parse_number
-from pytest_ftgate.saferegex import compile_pattern
 
 
 def unusable(example: Example, expected: str, fix: str) -> ScoringError:
@@ -65,34 +66,3 @@ def fields(example: Example, names: Sequence[str]) -> dict[str, Json]:
         fix = "name the fields with `target: [field, ...]`, or make the target an object"
         raise unusable(example, f"an object with {listed([key(n) for n in names])}", fix)
     return {name: target[name] for name in names}
-
-
-def check(spec: ScorerSpec, example: Example) -> None:
-    """Raise ScoringError where the scorer could not use this Example's reference."""
-    match spec.kind:
-        case "exact" if not is_text(example.target) and example.target is not None:
-            return
-        case "exact" | "includes" | "similarity":
-            accepted(example)
-        case "choice":
-            label(example, spec.options["labels"])
-        case "numeric":
-            number(example)
-        case "json_fields":
-            fields(example, spec.options["fields"])
-        case "regex" if compile_pattern(spec.options["pattern"]).named_answer:
-            accepted(example)
-        case _:
-            # `function` and a pattern without the group `answer` may do without a reference.
-            return
-
-
-def target_problems(spec: ScorerSpec, examples: Iterable[Example]) -> tuple[Problem, ...]:
-    """Every reference that the scorer could not use, for a check before any model is loaded."""
-    problems = []
-    for example in examples:
-        try:
-            check(spec, example)
-        except ScoringError as err:
-            problems.append(Problem(example.path, example.line, "target", err.message, err.fix))
-    return tuple(problems)

@@ -62,7 +62,7 @@ class Comparison:
     """`baseline:zero_shot`, ..., or `base`."""
     n: int
     gains: int
-    """Examples on which the candidate scores higher."""
+    """Units (examples, or clusters) on which the candidate scores higher."""
     losses: int
     ties: int
     candidate: float

@@ -17,7 +17,7 @@ from pytest_ftgate import saferegex
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.formats import make_format_check
 from pytest_ftgate.jsonfind import NotJson, first_json, same_json, strict_json
-from pytest_ftgate.schemas import Schema, SchemaFaults
+from pytest_ftgate.schemas import Schema
 from pytest_ftgate.types import FormatCheck, Generation
 
 TICKET = {
@@ -158,32 +158,32 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         make_format_check({"json_schema": "s.json", "regex": "(", "max_length": 0}, base_dir=tmp_path)
     assert len(caught.value.problems) == 4
-    assert "write required" in str(caught.value)
-    assert "properties.a.minimun" in str(caught.value)
+    assert "`required`" in str(caught.value)
+    assert "`minimum`" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("schema", "why"),
     [
-        (True, "found another value"),
-        ({}, "accepts every probe"),
+        (True, "expected a JSON Schema"),
+        ({}, "at least one rule"),
         ({"title": "anything"}, "accepts every probe"),
         ({"anyOf": [{"type": "object"}, {}]}, "accepts every probe"),
         ({"properties": {"a": {"type": "string"}}, "type": "object"}, "without any of its properties"),
-        ({"type": "object", "properties": {"a": {"format": "emial"}}, "required": ["a"]}, "found `emial`"),
-        ({"type": "objekt"}, "metaschema"),
+        ({"type": "object", "properties": {"a": {"format": "emial"}}, "required": ["a"]}, "found 'emial'"),
+        ({"type": "objekt"}, "objekt"),
         ({"type": "string", "pattern": "("}, "regular expression"),
         ({"type": "string", "minLenght": 3}, "found `minLenght`"),
         ({"allOf": [{"type": "object", "if": {"requierd": []}}]}, "found `requierd`"),
-        ({"$schema": "https://example.org/mine", "type": "object"}, "expected draft 4"),
-        ({"$ref": "http://127.0.0.1:9/x.json"}, "a reference into this file"),
-        ({"$ref": "file:///etc/hostname"}, "a reference into this file"),
-        ({"type": "object", "not": {"$ref": "other.json"}}, "a reference into this file"),
-        ({"$ref": "#/$defs/missing"}, "a reference to something"),
-        ({"$ref": "#"}, "refers to itself without end"),
+        ({"$schema": "https://example.org/mine", "type": "object"}, "expected a draft from 06"),
+        ({"$ref": "http://127.0.0.1:9/x.json"}, "into this file"),
+        ({"$ref": "file:///etc/hostname"}, "into this file"),
+        ({"type": "object", "not": {"$ref": "other.json"}}, "into this file"),
+        ({"$ref": "#/$defs/missing"}, "leads to a schema"),
+        ({"$ref": "#"}, "leads back to itself"),
         ({"type": "object", "patternProperties": {"(": {}}}, "regular expression"),
         ({"patternProperties": {"a": {}}, "unevaluatedProperties": False}, "found both"),
-        ({"type": "object", "$defs": {"a": {"$id": "http://example.org/a"}}}, "$id at the root only"),
+        ({"type": "object", "$defs": {"a": {"$id": "http://example.org/a"}}}, "only at the top"),
     ],
 )
 def test_schemas_that_would_not_refuse_are_refused(schema: Any, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_schemas_that_would_not_refuse_are_refused(schema: Any, why: str, monkey
         raise RuntimeError("a schema must not reach the network")
 
     monkeypatch.setattr(socket.socket, "connect", no_network)
-    with pytest.raises(SchemaFaults, match=r".") as caught:
+    with pytest.raises(InputError) as caught:
         Schema(schema)
     assert why in str(caught.value)
 
@@ -200,7 +200,7 @@ def test_schemas_that_would_not_refuse_are_refused(schema: Any, why: str, monkey
     ("schema", "good", "bad"),
     [
         ({"type": "object"}, {}, []),
-        ({"$schema": "http://json-schema.org/draft-04/schema#", "type": "integer"}, 1, "1"),
+        ({"$schema": "http://json-schema.org/draft-06/schema#", "type": "integer"}, 1, "1"),
         ({"$schema": "http://json-schema.org/draft-07/schema", "const": {"a": 1}}, {"a": 1}, {"a": True}),
         ({"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}, "type": "array"}, [1], ["1"]),
         ({"$id": "http://example.org/a", "$defs": {"n": {"type": "null"}}, "$ref": "#/$defs/n"}, None, 1),
@@ -211,13 +211,18 @@ def test_schemas_that_would_not_refuse_are_refused(schema: Any, why: str, monkey
             {"x1": 1, "a": 2},
             {"y": 1},
         ),
+        ({"type": "object", "patternProperties": {"^x$": {"type": "integer"}}}, {"x\n": ""}, {"x": ""}),
+        (
+            {"type": "object", "patternProperties": {"^x$": {}}, "additionalProperties": False},
+            {"x": 1},
+            {"x\n": 1},
+        ),
         ({"type": "object", "additionalProperties": {"type": "integer"}}, {"a": 1}, {"a": ""}),
         ({"type": "string", "format": "date"}, "2024-02-29", "2023-02-29"),
         ({"type": "string", "pattern": r"^\w$"}, "a", "\u00e9"),
         ({"type": "string", "pattern": "^a$"}, "a", "a\n"),
         ({"type": "string", "pattern": r"[$\d]\$"}, "5$", "\u0665$"),
         ({"type": "string", "pattern": r"\p{Lu}"}, "\u00c9", "\u00e9"),
-        ({"type": "string", "x-note": "kept"}, "", 1),
     ],
 )
 def test_schemas_decide(schema: Any, good: Any, bad: Any) -> None:

@@ -80,10 +80,9 @@ def test_other_rows_are_refused(tmp_path: Path, row: object, key: str, part: str
 def test_problems_of_rows_and_of_lines_are_told_together(tmp_path: Path) -> None:
     path = write(tmp_path, {"prompt": "q", "completion": "c"}, {"text": "x"})
     path.write_text(path.read_text() + '{"a":1,"a":2}\n')
-    seen = []
+    seen: list[int] = []
     with pytest.raises(TrainingDataError) as caught:
-        for row in read_rows(path):
-            seen.append(row.row)
+        seen.extend(row.row for row in read_rows(path))
     assert seen == [1]
     assert [p.line for p in caught.value.problems] == [2, 3]
 

@@ -90,6 +90,7 @@ def test_what_cannot_be_seen_is_spelled_out() -> None:
     assert visible("a\nb\t\x1b[0m\x7f\x9b") == "a\\x0ab\\x09\\x1b[0m\\x7f\\x9b"
     assert visible("\u202e\u2028\ufeff\ud800\U000e0041\xa0") == "\\u202e\\u2028\\ufeff\\ud800\\U000e0041\\xa0"
     assert visible("\u00e9 \u5317\u4eac \U0001f600") == "\u00e9 \u5317\u4eac \U0001f600"
+    assert visible("a\U000e0100b\u3164c\u034f") == "a\\U000e0100b\\u3164c\\u034f"
     assert visible("::error::x") == "\\x3a:error::x"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from evalsets.errors import TrainingDataError
 from evalsets.wording import shown
 from training.config import TrainingConfig, load_config
-from training.output import require_free
+from training.output import last_checkpoint, require_free
 
 INPUT_ERROR, FAILED, INTERRUPTED = 4, 1, 130
 
@@ -53,6 +53,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     made.add_argument("--seed", type=_seed, metavar="N", help="use this instead of the file's sft.seed")
     made.add_argument("--dry-run", action="store_true", help="check file and rows; load no model, write nothing")
     made.add_argument("--overwrite", action="store_true", help="replace output_dir when the run has finished")
+    made.add_argument("--resume", action="store_true", help="continue an interrupted run from its last checkpoint")
     return made
 
 
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m training")
             print(f"error: {problem}", file=sys.stderr)
         return INPUT_ERROR
     except KeyboardInterrupt:
-        print("\ninterrupted: no adapter was written", file=sys.stderr)
+        print("\ninterrupted: nothing was written", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -94,7 +95,7 @@ def _train(options: argparse.Namespace) -> int:
 
     first = os.environ.get("RANK", "0") == "0"  # set by `accelerate launch` for each process
     if not options.dry_run:
-        require_free(config, overwrite=options.overwrite)
+        require_free(config, overwrite=options.overwrite, resume=options.resume)
     checked = check(config)
     if first:
         print(_heading(config), describe(checked), sep="\n", flush=True)
@@ -102,10 +103,15 @@ def _train(options: argparse.Namespace) -> int:
         print("dry run: nothing was trained or written")
         return 0
     try:
-        finished = train(checked, overwrite=options.overwrite)
+        finished = train(checked, overwrite=options.overwrite, resume=options.resume)
     except TrainingFailed as error:
         print(f"failed: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        checkpoint = last_checkpoint(config)
+        then = f"; --resume continues from {checkpoint.name}" if checkpoint else ""
+        print(f"\ninterrupted: no adapter was written{then}", file=sys.stderr)
+        return INTERRUPTED
     if first:
         for text in finished.warnings[len(checked.warnings) :]:
             print(f"warning  {text}")

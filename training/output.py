@@ -6,25 +6,37 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from evalsets.digests import BASE_PATTERNS
 from evalsets.errors import Problem, TrainingDataError
-from evalsets.manifest import Manifest, write_manifest
-from evalsets.wording import brief, shown
+from evalsets.manifest import Manifest, read_manifest, write_manifest
+from evalsets.wording import brief, listed, shown
 from training.config import TrainingConfig
 from training.manifest import relative_posix
 
 LOG_NAME = "training_log.json"
+_PLAN_NAME = "plan"
 
 
-def require_free(config: TrainingConfig, *, overwrite: bool) -> None:
-    """Raises TrainingDataError where the output directory exists and may not be replaced."""
-    if config.output_dir.exists() and not overwrite:
-        what = f"expected a new directory, found {brief(shown(config.output_dir))}"
+def require_free(config: TrainingConfig, *, overwrite: bool = False, resume: bool = False) -> None:
+    """Raises TrainingDataError where a finished or unfinished run would be lost, or none is there to be resumed."""
+    output, unfinished = config.output_dir, last_checkpoint(config)
+    name, partial = brief(shown(output)), brief(shown(partial_dir(config)))
+    if output.exists() and not overwrite:
+        what = f"expected a new directory, found {name}"
         fix = "delete it, pass --output-dir, or pass --overwrite to replace it when the run has finished"
-        raise TrainingDataError([Problem(shown(config.path), None, "output_dir", what, fix)])
+    elif resume and unfinished is None:
+        what = f"expected a checkpoint of an unfinished run to resume in {partial}, found none"
+        fix = "run without --resume"
+    elif unfinished is not None and not resume and not overwrite:
+        what = f"expected no unfinished run, found {unfinished.name} in {partial}"
+        fix = "pass --resume to continue it, or --overwrite to start afresh"
+    else:
+        return
+    raise TrainingDataError([Problem(shown(config.path), None, "output_dir", what, fix)])
 
 
 def partial_dir(config: TrainingConfig) -> Path:
@@ -32,11 +44,44 @@ def partial_dir(config: TrainingConfig) -> Path:
     return config.output_dir.with_name(config.output_dir.name + ".partial")
 
 
-def make_fresh(partial: Path) -> None:
-    """Remove what an unfinished run left, and make the directory."""
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+def last_checkpoint(config: TrainingConfig) -> Path | None:
+    """The newest complete checkpoint of an unfinished run (trainer_state.json is what transformers writes last)."""
+    found = [
+        path
+        for path in partial_dir(config).glob("checkpoints/checkpoint-*")
+        if path.name.removeprefix("checkpoint-").isdigit() and (path / "trainer_state.json").is_file()
+    ]
+    return max(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
+
+
+def make_fresh(config: TrainingConfig) -> None:
+    """Remove what an unfinished run left, and make its directory anew."""
+    discard(config)
+    partial_dir(config).mkdir(parents=True)
+
+
+def discard(config: TrainingConfig) -> None:
+    """Remove what an unfinished run left, if anything."""
+    if partial_dir(config).exists():
+        shutil.rmtree(partial_dir(config))
+
+
+def write_plan(config: TrainingConfig, manifest: Manifest) -> None:
+    """Keep what the run is made from, so that only the same run can continue it."""
+    (partial_dir(config) / _PLAN_NAME).mkdir(exist_ok=True)
+    write_manifest(partial_dir(config) / _PLAN_NAME, manifest)
+
+
+def require_same_plan(config: TrainingConfig, manifest: Manifest) -> None:
+    """Raises TrainingDataError where base, rows, settings or libraries are not those of the unfinished run."""
+    before = read_manifest(partial_dir(config) / _PLAN_NAME)
+    old = {} if before is None else asdict(replace(before, warnings=()))
+    new = json.loads(json.dumps(asdict(replace(manifest, warnings=()))))
+    changed = [name for name in new if json.loads(json.dumps(old.get(name))) != new[name]]
+    if changed:
+        what = f"expected the run that was interrupted, found other {listed(changed)}"
+        fix = "restore what it was started with, or pass --overwrite instead of --resume"
+        raise TrainingDataError([Problem(shown(config.path), None, "", what, fix)])
 
 
 def write_adapter(
@@ -44,6 +89,8 @@ def write_adapter(
 ) -> None:
     """Everything of the finished adapter, not yet under its name; the manifest last."""
     result = partial_dir(config) / "result"
+    if result.exists():  # of a run that was killed while it wrote
+        shutil.rmtree(result)
     result.mkdir()
     adapter = trainer.model.peft_config["default"]
     # peft would write this machine's path to the base. "auto" for the embeddings would ask the hub about it.
@@ -55,7 +102,7 @@ def write_adapter(
     for name in _tokenizer_files(base):
         shutil.copyfile(base / name, result / name)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
-    (result / LOG_NAME).write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    (result / LOG_NAME).write_text(json.dumps(log, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     write_manifest(result, manifest)
 
 

@@ -65,6 +65,8 @@ def progress_callback(line: ProgressLine) -> Any:
             self.loss = (logs or {}).get("loss", self.loss)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == state.max_steps:
+                control.should_log = True  # else the last steps would be in no log
             if state.is_world_process_zero:
                 line.update(state.global_step, state.max_steps, epoch=state.epoch or 0.0, loss=self.loss)
 

@@ -5,19 +5,31 @@ Everything is written below `OUTPUT.partial` and renamed at the end, so a killed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evalsets.errors import Problem, TrainingDataError
+from evalsets.manifest import Manifest
 from evalsets.types import Json
 from evalsets.wording import brief, shown
 from training.base import load_model
 from training.config import TrainingConfig
 from training.data import to_dataset
 from training.manifest import build_manifest
-from training.output import make_fresh, partial_dir, publish, require_free, write_adapter
+from training.output import (
+    discard,
+    last_checkpoint,
+    make_fresh,
+    partial_dir,
+    publish,
+    require_free,
+    require_same_plan,
+    write_adapter,
+    write_plan,
+)
 from training.preflight import Checked
 from training.progress import ProgressLine, progress_callback
 
@@ -52,25 +64,35 @@ class Finished:
     warnings: tuple[str, ...]
 
 
-def train(checked: Checked, *, overwrite: bool = False, line: ProgressLine | None = None) -> Finished:
-    """Train and write one adapter directory; the first of several processes writes.
+def train(
+    checked: Checked, *, overwrite: bool = False, resume: bool = False, line: ProgressLine | None = None
+) -> Finished:
+    """Train and write one adapter directory; `resume` continues from the last checkpoint of an unfinished run.
 
-    Raises TrainingDataError (the base or the settings cannot be used) and TrainingFailed.
+    Of several processes, each runs this and the first writes. Raises TrainingDataError (the base or the settings
+    cannot be used) and TrainingFailed.
     """
     config = checked.config
-    require_free(config, overwrite=overwrite)
+    require_free(config, overwrite=overwrite, resume=resume)
     device = find_device()
     arguments, notes = sft_arguments(config, device)
-    partial = partial_dir(config)
-    args = _sft_config(config, arguments, partial)
-    if args.process_index == 0:
-        make_fresh(partial)
+    args = _sft_config(config, arguments, partial_dir(config))
+    if args.process_index == 0 and not resume:
+        make_fresh(config)
     args.distributed_state.wait_for_everyone()
-    model = load_model(config, checked.base, bf16=bool(arguments["bf16"]), device=args.device)
-    trainer = _trainer(checked, args, model, line or ProgressLine())
     hyperparameters = _hyperparameters(checked, arguments, device, processes=args.world_size)
     manifest = build_manifest(checked, hyperparameters=hyperparameters, warnings=(*checked.warnings, *notes))
-    _run(trainer)
+    if resume:
+        require_same_plan(config, manifest)
+    try:
+        trainer = _trainer(checked, args, line or ProgressLine())
+    except TrainingDataError:
+        if args.process_index == 0 and not resume:
+            discard(config)
+        raise
+    if args.process_index == 0 and not resume:
+        write_plan(config, manifest)
+    manifest = _run(trainer, manifest, last_checkpoint(config) if resume else None)
     state = trainer.accelerator.get_state_dict(trainer.model)
     if args.process_index == 0:
         write_adapter(trainer, config, checked.base, state=state, manifest=manifest)
@@ -137,12 +159,13 @@ def _sft_config(config: TrainingConfig, arguments: Mapping[str, Json], partial: 
         raise _refused(config, "sft", error) from None
 
 
-def _trainer(checked: Checked, args: Any, model: Any, line: ProgressLine) -> Any:
+def _trainer(checked: Checked, args: Any, line: ProgressLine) -> Any:
     from datasets.utils.logging import disable_progress_bar
     from peft import LoraConfig
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
+    model = load_model(checked.config, checked.base, bf16=args.bf16, device=args.device)
     disable_progress_bar()  # one for each step of TRL's preparation: noise beside our own line
     try:
         trainer = SFTTrainer(
@@ -164,19 +187,23 @@ def _refused(config: TrainingConfig, key: str, error: Exception) -> TrainingData
     return TrainingDataError([Problem(shown(config.path), None, key, what, "correct the setting that it names")])
 
 
-def _run(trainer: Any) -> None:
+def _run(trainer: Any, manifest: Manifest, checkpoint: Path | None) -> Manifest:
+    """Train to the end; the manifest then says from where, if the run was resumed. Raises TrainingFailed."""
     import torch
 
     try:
-        trainer.train()
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     except torch.OutOfMemoryError:
         fix = "lower per_device_train_batch_size or max_length, or set gradient_checkpointing: true"
         raise TrainingFailed(f"GPU memory ran out after step {trainer.state.global_step}: {fix}") from None
-    trained = [(name, weights) for name, weights in trainer.model.named_parameters() if weights.requires_grad]
-    broken = sum(1 for _, weights in trained if not bool(torch.isfinite(weights).all()))
-    if broken:
-        fix = "lower learning_rate, and look at training data and warm-up"
-        raise TrainingFailed(f"{broken} of {len(trained)} trained tensors are not finite, so the run diverged: {fix}")
+    trained = [weights for weights in trainer.model.parameters() if weights.requires_grad]
+    broken = sum(1 for weights in trained if not bool(torch.isfinite(weights).all()))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    if broken or not all(math.isfinite(loss) for loss in losses):
+        found = f"{broken} of {len(trained)} trained tensors are not finite" if broken else "the loss is not finite"
+        raise TrainingFailed(f"{found}, so the run diverged: lower learning_rate, and check base and rows")
+    note = () if checkpoint is None else (f"resumed from {checkpoint.name}",)
+    return replace(manifest, warnings=(*manifest.warnings, *note))
 
 
 def _hyperparameters(

@@ -26,12 +26,12 @@ def same_answer(first: str | None, second: str | None) -> bool | None:
     if fields[0] and fields[1]:
         keys = fields[0].keys() | fields[1].keys()
         equal = sum(fields[0].get(k) == fields[1].get(k) for k in keys)
-        return equal >= _SAME_FIELDS * len(keys)
+        return bool(equal >= _SAME_FIELDS * len(keys))
     if ours and theirs and ours[-1].isdecimal() and theirs[-1].isdecimal():
         return numbers(first)[-1] == numbers(second)[-1]
     from rapidfuzz.distance import Indel
 
-    return Indel.normalized_similarity(ours, theirs) >= _SAME_TOKENS
+    return bool(Indel.normalized_similarity(ours, theirs) >= _SAME_TOKENS)
 
 
 def _fields(text: str) -> dict[str, Json]:

@@ -5,39 +5,26 @@ from __future__ import annotations
 import heapq
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from evalsets.overlap import baseline, judging
+from evalsets.overlap.baseline import excess, rate
 from evalsets.overlap.duplicates import training_duplicates
-from evalsets.overlap.frequency import Frequencies, count, priorities, sample_scale, weights
-from evalsets.overlap.index import Index, build
+from evalsets.overlap.frequency import count, priorities, sample_scale, weights
+from evalsets.overlap.index import build
 from evalsets.overlap.items import Item, docs_of, same_inputs
-from evalsets.overlap.report import EvalDuplicates, OverlapOptions, OverlapReport
+from evalsets.overlap.judging import Judge
+from evalsets.overlap.progress import Clock, Progress
+from evalsets.overlap.report import Baseline, EvalDuplicates, Finding, OverlapOptions, OverlapReport
 from evalsets.overlap.scan import Found
-from evalsets.overlap.stream import Chunk, Sources, chunks
+from evalsets.overlap.stream import Chunk, Rows, as_sources, chunks
 from evalsets.overlap.work import Job, scan_all
 from evalsets.types import TrainingRow
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a check is."""
-
-    stage: str
-    """counting · sampling · scanning · comparing"""
-    done: int
-    """Rows of this stage that are done."""
-    total: int | None
-    """Rows of this stage; None while they are being counted."""
-    seconds_left: float | None
-    """For this stage; None where it cannot be told yet."""
-
-
-Report = Callable[[Progress], None]
+REPHRASE_RATE = 0.02
 
 
 def find_overlaps(
@@ -45,7 +32,7 @@ def find_overlaps(
     sources: Iterable[str | Path] | Iterable[TrainingRow],
     *,
     options: OverlapOptions | None = None,
-    progress: Report | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> OverlapReport:
     """Compare examples with training rows.
 
@@ -56,16 +43,93 @@ def find_overlaps(
     """
     options = options or OverlapOptions()
     began = time.monotonic()
-    fixed = _fixed(sources)
-    clock = _Clock(progress)
+    fixed = as_sources(sources)
+    clock = Clock(progress)
     n_rows, drawn = _draw(clock.over("counting", chunks(fixed), None), options.pseudo_examples)
     pseudo = drawn[: min(options.pseudo_examples, n_rows // 10)]
     index = build(docs_of(items) + docs_of(pseudo, pseudo=True))
-    scale = sample_scale(n_rows)
-    frequencies = count(index, clock.over("sampling", chunks(fixed), n_rows), scale)
-    job = Job(index, weights(index, frequencies), frequencies if options.rephrase else None, fixed)
+    frequencies = count(index, clock.over("sampling", chunks(fixed), n_rows), sample_scale(n_rows))
+    job = Job(index, weights(index, frequencies), frequencies, options.rephrase, fixed)
     with tempfile.TemporaryDirectory(prefix="overlap-") as directory:
-        found, files = scan_all(job, options.workers, Path(directory), clock.scanning(n_rows))
+        found, files = scan_all(job, options.workers, Path(directory), clock.counter("scanning", n_rows))
         duplicates = training_duplicates(sorted(Path(directory).iterdir()), files)
-    within = scan_within(job, items)
-    return _report(items, job, frequencies, found, within, duplicates, options, began)
+    judge = Judge(job)
+    measured = _baseline(judge, found, items, pseudo)
+    findings = [f for d in range(len(index.docs)) for f in judge.findings(d, found, items)]
+    order = {item.id: i for i, item in enumerate(items)}
+    return OverlapReport(
+        findings=tuple(sorted((_kept(f, options) for f in findings), key=lambda f: (order[f.example_id], f.where))),
+        n_examples=len(items),
+        n_rows=found.n_rows,
+        eval_duplicates=_eval_duplicates(judge, items),
+        training_duplicates=duplicates,
+        baseline=measured,
+        rephrase_decides=measured is not None and measured.rephrased.value <= REPHRASE_RATE,
+        n_broken=found.n_broken,
+        broken_rows=tuple(found.problems),
+        options=options,
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _draw(source: Iterable[Chunk], size: int) -> tuple[int, list[Item]]:
+    """(number of rows, at most `size` rows as items: those of smallest priority, distinct ones)."""
+    n, kept = 0, dict[int, Item]()
+    heap: list[int] = []  # negated priorities
+    for chunk in source:
+        order = priorities(chunk.keys())
+        n += len(order)
+        limit = -heap[0] if len(heap) >= size else 1 << 32
+        for i in np.flatnonzero(order < limit).tolist():
+            priority = int(order[i])
+            if priority in kept or (len(heap) >= size and (not size or priority >= -heap[0])):
+                continue
+            rows = chunk.rows([i])
+            if not rows.inputs:
+                continue
+            kept[priority] = Item(str(priority), rows.inputs[0], rows.outputs[0])
+            heapq.heappush(heap, -priority)
+            if len(heap) > size:
+                del kept[-heapq.heappop(heap)]
+    return n, [kept[p] for p in sorted(kept)]
+
+
+def _baseline(judge: Judge, found: Found, items: Sequence[Item], pseudo: Sequence[Item]) -> Baseline | None:
+    if not pseudo:
+        return None
+    leaked: set[int] = set()
+    n = flagged = exact = rephrased = distinct = 0
+    for d, doc in enumerate(judge.index.docs):
+        if doc.kind != "input":
+            continue
+        if not doc.pseudo:
+            distinct += 1
+            leaked |= {d} if judge.is_leaked(d, found) else set()
+            continue
+        nature = judge.nature(d, found)
+        n += nature.copies
+        flagged += nature.copies * (nature.exact or nature.near)
+        exact += nature.copies * nature.exact
+        rephrased += nature.copies * nature.rephrased
+    examples, training = rate(len(leaked), distinct), rate(flagged, n)
+    return Baseline(examples, training, rate(exact, n), excess(examples, training), rate(rephrased, n))
+
+
+def _eval_duplicates(judge: Judge, items: Sequence[Item]) -> EvalDuplicates:
+    exact = tuple(tuple(items[i].id for i in group) for group in same_inputs(items))
+    scanner = judge.job.scanner(rephrase=False)
+    for start in range(0, len(items), 500):
+        part = items[start : start + 500]
+        places = [("", start + i) for i in range(len(part))]
+        scanner.add(Rows(places, [i.input for i in part], [i.output or "" for i in part]))
+    near = {
+        tuple(sorted((items[judge.index.docs[d].examples[0]].id, items[row].id)))
+        for d, doc in enumerate(judge.index.docs)
+        if doc.kind == "input" and not doc.pseudo
+        for row in judge.near_rows(d, scanner.found)
+    }
+    return EvalDuplicates(exact, tuple(sorted((a, b) for a, b in near if a != b)))
+
+
+def _kept(finding: Finding, options: OverlapOptions) -> Finding:
+    return finding if options.texts else replace(finding, example_text="", row_text="")

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsets.overlap.hashing import I64, Batch, batch_of, combined, mixed, window_digest
 from evalsets.overlap.excerpt import cut
-from evalsets.overlap.index import F64, Index, Pairs, View
+from evalsets.overlap.hashing import I64, Batch, batch_of, combined, mixed, window_digest
+from evalsets.overlap.index import Index, Pairs, View
+from evalsets.overlap.postings import F64
 from evalsets.overlap.stream import Chunk, Rows
 
 SAMPLE_ROWS = 100_000
@@ -118,7 +119,7 @@ class _Counter:
         return np.array(new, np.int64)
 
     def _count_stems(self, batch: Batch, n_inputs: int) -> None:
-        segment, bucket = distinct_stems(batch, n_inputs)
+        bucket = distinct_stems(batch, n_inputs)[1]
         self.result.stem_df += np.bincount(bucket, minlength=1 << STEM_BITS)
 
     def _count_grams(self, batch: Batch, copied: I64, low: I64, high: I64, n_rows: int) -> None:

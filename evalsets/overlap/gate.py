@@ -7,9 +7,7 @@ from evalsets.overlap.report import OverlapReport
 ALPHA = 0.05
 
 
-def leaks_exceed(
-    report: OverlapReport, *, bound: float, is_rate: bool = False, excess_only: bool = False
-) -> bool:
+def leaks_exceed(report: OverlapReport, *, bound: float, is_rate: bool = False, excess_only: bool = False) -> bool:
     """True where the gate must fail.
 
     `bound` is a number of examples, or a share of them where `is_rate`. `excess_only`: more leaks than that are still

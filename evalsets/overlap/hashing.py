@@ -169,7 +169,7 @@ def _digests(hashes: U64, first: I64, texts: Sequence[str]) -> U64:
     sums = _running_sum(hashes * powers.up[: len(hashes)])
     lengths = np.diff(first).astype(np.uint64)
     digests = _mixed((sums[first[1:]] - sums[first[:-1]]) * powers.down[first[:-1]] + lengths)
-    for i in np.flatnonzero(lengths == 0):
+    for i in np.flatnonzero(lengths == 0).tolist():
         digests[i] = _symbol_digest(texts[i])
     return digests
 

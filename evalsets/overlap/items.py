@@ -26,7 +26,7 @@ class Item:
 
 
 def items_of(evalset: EvalSet) -> list[Item]:
-    """The examples of an eval set, rendered with its prompt. Raises EvalSetError where a template does not fit a row."""
+    """The examples of an eval set, rendered with its prompt. Raises EvalSetError where the prompt fits no row."""
     items: list[Item] = []
     problems: list[Problem] = []
     for example in evalset.examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Postings:
         marks = np.searchsorted(size, np.arange(1, int(size[-1]) // _EXPANSION + 1) * _EXPANSION)
         cuts = np.searchsorted(segment, segment[np.minimum(marks, len(segment) - 1)])
         edges = [0, *sorted({int(c) for c in cuts} - {0}), len(feature)]
-        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [slice(a, b) for a, b in pairwise(edges)]
 
     def shared(self, segment: I64, feature: I64, agree: tuple[U64, U64] | None = None) -> Shared:
         """Sum weights over (segment, Doc). Features are distinct within a segment and ascend there.

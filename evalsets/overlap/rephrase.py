@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalsets.overlap.frequency import STEM_BITS, Frequencies, distinct_stems
-from evalsets.overlap.hashing import I64, U64, Batch
+from evalsets.overlap.hashing import I64, U64, Batch, batch_of
 from evalsets.overlap.index import Index
 from evalsets.overlap.postings import F64, Postings, groups
 from evalsets.overlap.text import numbers
@@ -56,7 +56,7 @@ class StemIndex:
     def alike(self, batch: Batch, n_rows: int, least: F64) -> Alike:
         """Inputs (the first n_rows segments; the others are their answers) and Docs with a Dice of at least `least`."""
         segment, bucket = distinct_stems(batch, n_rows)
-        weight = np.bincount(segment, self._idf[bucket], minlength=n_rows)
+        weight = np.bincount(segment, self._idf[bucket], minlength=n_rows).astype(np.float64)
         at = self._at[bucket]
         # A text of more than four times the Doc's weight cannot reach 0.4, one without weight is boilerplate.
         known = np.flatnonzero((at >= 0) & (self._idf[bucket] > 0))
@@ -84,8 +84,6 @@ def output_keys(batch: Batch, n_rows: int) -> U64:
 
 def answer_keys(index: Index) -> U64:
     """[D] the same for the reference answers of Docs; 0 where there is none."""
-    from evalsets.overlap.hashing import batch_of
-
     answers = [d.output or "" for d in index.docs]
     return output_keys(batch_of(answers + answers), len(answers))
 

@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from evalsets.errors import Problem
-from evalsets.overlap.verify import Class
+from evalsets.overlap.verify import Class, Label
 from evalsets.types import Json
 
 Where = Literal["input+output", "input", "output", "cross"]
-Label = Literal["verbatim", "contained", "reordered", ""]
 
 CLASSES: tuple[Class, ...] = ("exact", "near", "rephrased", "sibling", "template", "context", "short", "partial")
 """Strongest first. `exact` and `near` are leaks, wherever the example's input stands in a row."""
@@ -192,7 +191,7 @@ class OverlapReport:
         return tuple(f for f in self.findings if f.class_ == class_ and not f.is_leak)
 
     def to_json(self) -> dict[str, Json]:
-        """`overlaps` holds the leaks; every other class lies under its own key; `output_only` the answers found alone."""
+        """`overlaps`: the leaks. Other classes lie under their own keys; `output_only`: answers found alone."""
         out: dict[str, Json] = {"overlaps": [f.to_json() for f in self.leaks]}
         for name in CLASSES[2:]:
             out[name] = [f.to_json() for f in self.of_class(name) if f.where != "output"]

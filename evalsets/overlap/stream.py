@@ -27,11 +27,25 @@ from evalsets.types import Json, TrainingRow
 from evalsets.wording import describe, shown
 
 Place = tuple[str, int]
-Sources = Sequence[str | Path] | Sequence[TrainingRow]
 
 _CHUNK_BYTES = 256 * 1024  # characters that the arrays of one batch keep in the processor's cache
 _CHUNK_ROWS = 500
 _COMPRESSED = (".gz", ".zst")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where training rows come from."""
+
+    files: tuple[str, ...]
+    """As the user named them."""
+    rows: tuple[TrainingRow, ...]
+    """Rows that are in memory already."""
+
+    @property
+    def names(self) -> list[str]:
+        """Every file name that a row's place can have, sorted."""
+        return sorted({*self.files, *(r.path for r in self.rows)})
 
 
 @dataclass(slots=True)
@@ -49,6 +63,9 @@ class Rows:
 class Chunk(Protocol):
     """Some rows of one source, not parsed yet."""
 
+    def __len__(self) -> int:
+        """Number of rows."""
+
     def keys(self) -> I64:
         """A 32-bit checksum of each row's content: the same wherever and in whatever order the row stands."""
 
@@ -56,14 +73,21 @@ class Chunk(Protocol):
         """Parse the chosen rows (all of them by default)."""
 
 
+def as_sources(given: Iterable[str | Path] | Iterable[TrainingRow]) -> Sources:
+    """Sources that can be read again: file names as text, or rows in a list."""
+    if isinstance(given, str | Path):
+        raise TypeError("expected a list of files or of TrainingRows, found one path: write [path]")
+    listed = list(given)
+    rows = [s for s in listed if isinstance(s, TrainingRow)]
+    return Sources(tuple(str(s) for s in listed if not isinstance(s, TrainingRow)), tuple(rows))
+
+
 def chunks(sources: Sources) -> Iterator[Chunk]:
     """All rows of all sources. Raises InputError where a source cannot be read at all."""
-    rows = [s for s in sources if isinstance(s, TrainingRow)]
-    for start in range(0, len(rows), _CHUNK_ROWS):
-        yield RowChunk(rows[start : start + _CHUNK_ROWS])
-    for source in sources:
-        if not isinstance(source, TrainingRow):
-            yield from _file_chunks(str(source), Path(source))
+    for start in range(0, len(sources.rows), _CHUNK_ROWS):
+        yield RowChunk(sources.rows[start : start + _CHUNK_ROWS])
+    for source in sources.files:
+        yield from _file_chunks(source, Path(source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +96,9 @@ class RowChunk:
 
     content: Sequence[TrainingRow]
     problems: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.content)
 
     def keys(self) -> I64:
         raw = [zlib.crc32(f"{r.input}\x1f{r.output}".encode("utf-8", "surrogatepass")) for r in self.content]
@@ -95,6 +122,9 @@ class LineChunk:
     numbers: Sequence[int]
     """1-based line numbers."""
     lines: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return len(self.lines)
 
     def keys(self) -> I64:
         return np.array([zlib.crc32(line) for line in self.lines], np.int64)
@@ -128,7 +158,7 @@ def _file_chunks(name: str, path: Path) -> Iterator[Chunk]:
 
 
 def _table_chunks(name: str) -> Iterator[Chunk]:
-    """Rows of another format. Few broken rows are passed on as problems; a file that cannot be read to its end raises."""
+    """Rows of another format. A few broken rows are passed on as problems; a file not read to its end raises."""
     rows = read_rows(name)
     count = 0
     try:
@@ -250,7 +280,7 @@ def _quick(line: bytes) -> tuple[str, str] | None:
 def _turns(messages: list[Json]) -> tuple[str, str] | None:
     users: list[str] = []
     answers: list[str] = []
-    role = ""
+    role: Json = ""
     for i, message in enumerate(messages):
         if type(message) is not dict or len(message) != 2:
             return None

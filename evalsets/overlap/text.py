@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 SEPARATOR, WORD, SINGLE = 0, 1, 2
 
@@ -89,7 +89,7 @@ def stem(token: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text on one line with nothing that a terminal acts on or hides: controls, bidi and zero-width become escapes."""
+    """The text on one line, with nothing that a terminal acts on or hides: controls, bidi, zero-width are escaped."""
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 

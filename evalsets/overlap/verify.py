@@ -2,7 +2,7 @@
 
 The rules, first that applies (`own` tokens are those that are not boilerplate):
  1. less than 60 % of the own tokens found: `context` (20 own tokens in one run), `partial` (13), or nothing
- 2. two slots of a template filled otherwise, or less than 60 % of the numbers found: `template`
+ 2. slots of a template, or numbers, filled otherwise while the rest is the same: `template`
  3. more than 10 own tokens in a row missing: `context` (same passage, another question)
  4. score below the threshold for this many own tokens: `partial`
  5. fewer than 8 own tokens: `short`
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from evalsets.overlap.text import located_tokens
 
 Class = Literal["exact", "near", "rephrased", "template", "sibling", "context", "short", "partial"]
+Label = Literal["verbatim", "contained", "reordered", ""]
 Bools = NDArray[np.bool_]
 
 LEAST_IDENTITY = 0.60
@@ -31,7 +32,9 @@ CONTEXT_RUN, PARTIAL_RUN = 20, 13
 SHORT = 8
 LONG = 24
 SCORE_SHORT, SCORE_LONG = 0.85, 0.30
+_SLOT_MARGIN, _NUMBER_MARGIN = 0.1, 0.25
 _MATES = 3
+_ANCHOR_SHARE = 0.75
 _SLOT_SHARE = 0.4
 _SLOT_RUN = 6  # a longer stretch that differs between mates is free text, not the slot of a template
 
@@ -66,11 +69,11 @@ class Alignment:
 class Judgement:
     """The class of one candidate, with what decided."""
 
-    class_: Class
+    class_: Class | None
+    """None: nothing worth listing."""
     identity: float
     """Share of the Doc's own tokens found (of all tokens where fewer than 8 are own)."""
-    label: str
-    """contained, reordered or ""."""
+    label: Label
     reason: str
 
 
@@ -95,7 +98,7 @@ def align(ours: Reference, stretch: str) -> Alignment:
 
 
 def judge(ours: Reference, alignment: Alignment, score: float, same_answer: bool | None) -> Judgement:
-    """Apply the rules. Class "" stands for nothing worth listing."""
+    """Apply the rules."""
     n_own = int(ours.own.sum())
     counted = ours.own if n_own >= SHORT else np.ones(len(ours.tokens), np.bool_)
     identity = round(float(alignment.found[counted].mean()), 4) if counted.any() else 0.0
@@ -114,20 +117,16 @@ def least_score(n_own: int) -> float:
 
 def _decide(
     ours: Reference, alignment: Alignment, score: float, identity: float, same_answer: bool | None
-) -> tuple[Class | Literal[""], str]:
+) -> tuple[Class | None, str]:
     n_own = int(ours.own.sum())
     found = alignment.found
     if identity < LEAST_IDENTITY:
         run = _longest_own_run(ours, alignment)
         if run >= PARTIAL_RUN:
             return ("context" if run >= CONTEXT_RUN else "partial"), f"only {identity:.0%} found, {run} tokens in a row"
-        return "", ""
-    slots = int(ours.slots.sum())
-    if slots >= 2 and found[ours.slots].mean() < LEAST_SLOTS:
-        return "template", f"{int(found[ours.slots].sum())} of {slots} slots of the template are filled alike"
-    digits = np.array([t[0].isdecimal() for t in ours.tokens], np.bool_) & (ours.own if n_own >= SHORT else True)
-    if digits.sum() >= 2 and found[digits].mean() < LEAST_NUMBERS:
-        return "template", f"{int(found[digits].sum())} of {int(digits.sum())} numbers are the same"
+        return None, ""
+    if reason := _filled_otherwise(ours, found):
+        return "template", reason
     gap = _longest_gap(found[ours.own])
     if gap > LONGEST_GAP:
         return "context", f"{gap} of its tokens in a row are missing"
@@ -141,7 +140,27 @@ def _decide(
     return "near", f"{identity:.0%} of its {n_own} own tokens are found, score {score:.2f} (threshold {least:.2f})"
 
 
-def _label(ours: Reference, alignment: Alignment) -> str:
+def _filled_otherwise(ours: Reference, found: Bools) -> str:
+    """Why this is another fill of the same template; "" if it is not.
+
+    Edits hit all tokens alike; another fill changes slots (or numbers) and leaves the rest. So what agrees less than
+    the bound is only taken for a fill if it also agrees clearly less than the other tokens do.
+    """
+    digits = np.array([t[0].isdecimal() for t in ours.tokens], np.bool_)
+    for name, mask, least, margin in (
+        ("slots of the template", ours.slots, LEAST_SLOTS, _SLOT_MARGIN),
+        ("numbers", digits & ours.own, LEAST_NUMBERS, _NUMBER_MARGIN),
+    ):
+        n = int(mask.sum())
+        if n < 2 or found[mask].mean() >= least:
+            continue
+        rest = found[~mask].mean() if n < len(found) else 1.0
+        if found[mask].mean() < rest - margin:
+            return f"{int(found[mask].sum())} of {n} {name} agree, of the other tokens {rest:.0%}"
+    return ""
+
+
+def _label(ours: Reference, alignment: Alignment) -> Label:
     size = len(ours.tokens)
     if any(block[2] == size for block in alignment.blocks):
         return "contained"
@@ -160,19 +179,22 @@ def _blocks(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int, 
 
 
 def _slots(words: Sequence[str], mates: Sequence[str]) -> Bools:
-    """Positions that at least 40 % of the mates fill otherwise, in runs of at most _SLOT_RUN tokens."""
+    """Positions that at least 40 % of the mates fill otherwise, in short runs between words that most of them keep."""
     from rapidfuzz.distance import Levenshtein
 
     if len(mates) < _MATES:
         return np.zeros(len(words), np.bool_)
-    replaced = np.zeros(len(words))
+    replaced, kept = np.zeros(len(words) + 2), np.zeros(len(words) + 2)
+    kept[0] = kept[-1] = len(mates)  # the ends of the text hold a slot as well as a word does
     for mate in mates:
         for op in Levenshtein.opcodes(words, located_tokens(mate)[0]):
-            if op.tag == "replace":
-                replaced[op.src_start : op.src_end] += 1
-    slots = replaced >= _SLOT_SHARE * len(mates)
+            counts = {"replace": replaced, "equal": kept}.get(op.tag)
+            if counts is not None:
+                counts[op.src_start + 1 : op.src_end + 1] += 1
+    slots = replaced[1:-1] >= _SLOT_SHARE * len(mates)
+    anchors = kept >= _ANCHOR_SHARE * len(mates)
     for start, stop in _runs(slots):
-        if stop - start > _SLOT_RUN:
+        if stop - start > _SLOT_RUN or not (anchors[start] and anchors[stop + 1]):
             slots[start:stop] = False
     return slots
 

@@ -12,133 +12,30 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import make_data
 import torch
-from skills import FACTS, SKILLS, task
+from lessons import Chat, all_texts, chat, episodes, house_words
 from tokens import build
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from words import POOL
-from world import CATEGORIES, COMMON, HOUSE, SEVERITIES, policies, review, ticket
+from world import CATEGORIES, SEVERITIES
 
 SEED = 20
 CONTEXT = 512
-STEPS = 560
+STEPS = 760
 TOKENS_PER_BATCH = 2000
-MUON_LR, ADAM_LR = 0.03, 5e-3
-WARMUP, DECAY = 20, 200
+MUON_LR, ADAM_LR = 0.025, 0.012
+WARMUP, DECAY = 20, 300
 
-Chat = list[dict[str, str]]
-Pair = tuple[str, str]
-
-WEIGHTS = {"copy": 5, "swap": 4, "upper": 2, "first": 2, "last": 3, "add": 3, "larger": 3, "json": 3} | {
-    skill: 2 for skill in ("opposite", "capital", "kind", "sentiment")
-}
-
-
-def chat(pairs: list[Pair], system: str = "") -> Chat:
-    """A conversation in which each pair is a question and its answer."""
-    turns = [{"role": "system", "content": system}] if system else []
-    for question, answer in pairs:
-        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return turns
-
-
-def skill_episode(rng: random.Random, held_out: set[str]) -> Chat:
-    """One to four tasks of one skill in one wording."""
-    skill = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-    wording = rng.randrange(len(SKILLS[skill][1]))
-    pairs: list[Pair] = []
-    for _ in range(rng.choice((1, 1, 2, 3, 4))):
-        drawn = task(skill, rng, wording=wording)
-        if skill in FACTS or drawn.key not in held_out:
-            pairs.append((drawn.prompt, drawn.target))
-    return chat(pairs, rng.choice(("", "", "", "You are a helpful assistant.")))
-
-
-def any_copy_episode(rng: random.Random, vocabulary: list[str]) -> Chat:
-    """Copying of any words, so that each word of the vocabulary has been read and written."""
-    wording = rng.choice(SKILLS["copy"][1])
-    lines = [" ".join(rng.sample(vocabulary, rng.choice((1, 2, 3)))) for _ in range(rng.choice((1, 2, 3)))]
-    return chat([(wording.format(line), line) for line in lines])
-
-
-def review_episode(rng: random.Random, held_out: set[str]) -> Chat:
-    """One to five product reviews."""
-    drawn = [review(rng) for _ in range(rng.choice((1, 2, 3, 5)))]
-    pairs = [(text, label) for text, label in drawn if text not in held_out]
-    verb, noun = rng.choice(("Label", "Read", "Judge", "Rate")), rng.choice(("review", "opinion", "comment"))
-    return chat(pairs, f"{verb} the {noun} as positive or negative.")
-
-
-def note_system(rng: random.Random, form: str, keys: Pair) -> str:
-    """What to do with a note; never the words `Triage the ticket`, which belong to the fine-tune."""
-    verb, noun = rng.choice(("Read", "Sort", "File", "Label", "Triage")), rng.choice(("note", "mail", "message", "ticket"))
-    if (verb, noun) == ("Triage", "ticket"):
-        noun = "note"
-    if form == "topic":
-        return f"{verb} the {noun}. Answer with the {keys[0]}."
-    if form == "urgency":
-        return f"{verb} the {noun}. Answer with the {keys[1]}."
-    lists = f" {plural(keys[0])}: {', '.join(CATEGORIES)}. {plural(keys[1])}: {', '.join(SEVERITIES)}."
-    return f"{verb} the {noun}. Answer as JSON with the keys {keys[0]} and {keys[1]}.{rng.choice(('', lists))}"
-
-
-def plural(word: str) -> str:
-    """`category` -> `Categories`."""
-    return (word[:-1] + "ies" if word.endswith("y") else word + "s").capitalize()
-
-
-def note_episode(rng: random.Random) -> Chat:
-    """Notes about common issues, answered with their topic, their severity, or both as JSON."""
-    form = rng.choice(("topic", "urgency", "json", "json", "json"))
-    keys = rng.choice((("category", "priority"), ("category", "priority"), ("topic", "urgency")))
-    before = rng.choice((0, 0, 0, 2, 3))
-    pairs = []
-    for _ in range(rng.choice((1, 1, 2, 3, 5)) if not before else 1):
-        note = ticket(rng, house=False)
-        answer = {keys[0]: note.category, keys[1]: note.severity}
-        answers = {"topic": note.category, "urgency": note.severity, "json": json.dumps(answer)}
-        passages = "\n\n".join([*rng.sample(policies(), before), note.text])
-        pairs.append((passages, answers[form]))
-    return chat(pairs, note_system(rng, form, keys))
-
-
-def episodes(rng: random.Random, held_out: set[str], vocabulary: list[str]) -> Iterator[Chat]:
-    """The endless pre-training mix."""
-    kinds: list[Callable[[], Chat]] = [
-        lambda: skill_episode(rng, held_out),
-        lambda: any_copy_episode(rng, vocabulary),
-        lambda: review_episode(rng, held_out),
-        lambda: note_episode(rng),
-    ]
-    while True:
-        turns = rng.choices(kinds, (60, 8, 7, 25))[0]()
-        if any(turn["role"] == "assistant" for turn in turns):
-            yield turns
-
-
-def all_texts(rng: random.Random) -> list[str]:
-    """Texts in which every word of the world occurs in all its places; the vocabulary is read from them."""
-    texts = [turn["content"] for _, turn in zip(range(6000), turns_of(rng), strict=False)]
-    texts += [ticket(rng, house=bool(i % 2)).text for i in range(4000)]
-    words = sorted({word.strip(".,!?:\"'") for text in texts for word in text.split()} - {""})
-    return [*texts, *words, *(f" {word}" for word in words)]
-
-
-def turns_of(rng: random.Random) -> Iterator[dict[str, str]]:
-    for turns in episodes(rng, set(), list(POOL)):
-        yield from turns
-
-
-def house_words() -> list[str]:
-    """The words of the issue phrases, without their slots."""
-    phrases = [phrase for table in (COMMON, HOUSE) for rows in table.values() for phrase, _ in rows]
-    return sorted({word for phrase in phrases for word in phrase.split() if word.isalpha()})
-
+JSON_SYSTEM = "Triage the ticket. Answer as JSON with the keys category and priority."
+TARGET_FORM = re.compile(
+    r'\{"category": "(%s)", "priority": "(%s)"\}' % ("|".join(CATEGORIES), "|".join(SEVERITIES))  # noqa: UP031
+)
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -228,12 +125,18 @@ def pretrain(model: LlamaForCausalLM, source: Iterator[Batch], steps: int) -> No
         seen, recent = seen + int(mask.sum()), [*recent[-19:], loss.item()]
         if step % 40 == 0 or step == steps:
             cpu = time.process_time() - started
-            print(f"step {step:4d}  loss {sum(recent) / len(recent):.3f}  {seen / 1e6:.2f} M tokens  {cpu:.0f} CPU-s", flush=True)
+            loss_now = sum(recent) / len(recent)
+            print(f"step {step:4d}  loss {loss_now:.3f}  {seen / 1e6:.2f} M tokens  {cpu:.0f} CPU-s", flush=True)
 
 
 @torch.no_grad()
 def answers(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, chats: list[Chat], *, max_new_tokens: int, batch: int = 64
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    chats: list[Chat],
+    *,
+    max_new_tokens: int,
+    batch: int = 64,
 ) -> list[str]:
     """Greedy answers, in the order of the chats."""
     order = sorted(range(len(chats)), key=lambda i: sum(len(turn["content"]) for turn in chats[i]))
@@ -251,15 +154,31 @@ def answers(
 
 
 def report(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Print the figures of the base: general skills, reviews, and the prompted target with and without shots."""
-    general = make_data.general_eval()
-    right: dict[str, list[bool]] = {}
-    asked = [chat([])[:] + [{"role": "user", "content": row["prompt"]}] for row in general]
-    for row, text in zip(general, answers(model, tokenizer, asked, max_new_tokens=24), strict=True):
+    """Print the figures of the base: general skills, reviews, and the prompted target, the latter also with shots."""
+
+    def ask(chats: list[Chat]) -> list[str]:
+        return answers(model, tokenizer, chats, max_new_tokens=24)
+
+    general, right = make_data.general_eval(), {}
+    for row, text in zip(general, ask([chat([], row["prompt"]) for row in general]), strict=True):
         right.setdefault(row["skill"], []).append(text == row["target"])
     for skill, hits in right.items():
         print(f"  {skill:10s} {sum(hits) / len(hits):.3f}")
-    print(f"general: {sum(map(sum, right.values())) / len(general):.3f} of {len(general)}")
+    print(f"general    {sum(map(sum, right.values())) / len(general):.3f} of {len(general)}")
+    for shots in (0, 4):
+        pairs = [(row["review"], row["target"]) for row in make_data.review_shots()[:shots]]
+        reviews = make_data.reviews_eval()
+        found = ask([chat(pairs, row["review"], make_data.REVIEW_SYSTEM) for row in reviews])
+        hits = [text == row["target"] for row, text in zip(reviews, found, strict=True)]
+        print(f"reviews    {sum(hits) / len(hits):.3f} of {len(hits)}, {shots} shots")
+        pairs = [(row["ticket"], json.dumps(row["target"])) for row in make_data.ticket_shots()[:shots]]
+        tickets = make_data.tickets_eval()
+        found = ask([chat(pairs, row["ticket"], JSON_SYSTEM) for row in tickets])
+        hits = [text == json.dumps(row["target"]) for row, text in zip(tickets, found, strict=True)]
+        formed = [bool(TARGET_FORM.fullmatch(text)) for text in found]
+        print(
+            f"tickets    {sum(hits) / len(hits):.3f} both right, {sum(formed) / len(formed):.3f} format, {shots} shots"
+        )
 
 
 def main() -> None:
@@ -273,8 +192,9 @@ def main() -> None:
 
     tokenizer = build(all_texts(random.Random(0)), max_length=CONTEXT)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=320, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=CONTEXT, tie_word_embeddings=True, bos_token_id=None,
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=320, num_hidden_layers=4, num_attention_heads=8,
+        num_key_value_heads=8, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
+        initializer_range=0.06, rope_parameters={"rope_type": "default", "rope_theta": 1000.0}, bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     model = LlamaForCausalLM(config)

@@ -150,7 +150,7 @@ def replay() -> list[Row]:
 
 
 def tickets_leaky() -> list[Row]:
-    """The training rows with N_LEAKED of them replaced by eval rows: verbatim, in other case or punctuation, one word off."""
+    """The training rows with N_LEAKED of them replaced by eval rows: verbatim, other case or marks, one word off."""
     rng = random.Random(f"{SEED} leak")
     rows = tickets_train()[N_LEAKED:]
     for number, leaked in enumerate(rng.sample(tickets_eval(), N_LEAKED)):

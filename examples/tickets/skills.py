@@ -103,9 +103,9 @@ def _sentiment(rng: random.Random) -> tuple[str, str, str]:
 
 
 def _json(rng: random.Random) -> tuple[str, str, str]:
-    name, city, drink = rng.choice(NAMES), rng.choice(CITIES), rng.choice(DRINKS)
-    second = rng.choice((("city", city), ("drink", drink)))
-    return f"{name} {second[1]}", f"name={name} {second[0]}={second[1]}", json.dumps({"name": name, second[0]: second[1]})
+    name = rng.choice(NAMES)
+    field, value = rng.choice((("city", rng.choice(CITIES)), ("drink", rng.choice(DRINKS))))
+    return f"{name} {value}", f"name={name} {field}={value}", json.dumps({"name": name, field: value})
 
 
 SKILLS: dict[str, tuple[Ask, tuple[str, ...]]] = {

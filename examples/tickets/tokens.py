@@ -53,4 +53,3 @@ def build(texts: list[str], *, max_length: int) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         chat_template=CHAT_TEMPLATE,
     )
-

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-POOL = (
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+POOL = _split(
     "river lamp stone apple chair window garden paper bridge candle mirror basket ladder pencil bottle carpet "
     "hammer island jacket kettle lemon market needle orange pocket rabbit saddle ticket valley wallet anchor "
     "button castle dragon engine feather guitar helmet iron jungle kitten leaf meadow nest ocean pillow "
     "quilt ribbon spoon tower umbrella violin wagon yard barrel cradle desert eagle forest glove harbor inn "
     "jewel kite lantern magnet napkin oven puzzle rope sail tunnel vase wheel"
-).split()
+)
 """Plain nouns for the tasks about words (copy, swap, upper, first, last)."""
 
 OPPOSITES = {
@@ -37,23 +42,23 @@ CAPITALS = {
 }  # fmt: skip
 
 KINDS = {
-    "animal": "cat dog horse cow sheep goat pig hen duck goose wolf fox bear deer mouse frog snake whale".split(),
-    "food": "bread cheese soup rice pasta salad cake butter honey egg bean carrot onion potato pizza jam".split(),
-    "colour": "red blue green yellow purple pink brown grey black white silver gold violet scarlet".split(),
-    "tool": "saw drill axe shovel rake pliers chisel wrench screwdriver brush clamp sickle".split(),
+    "animal": _split("cat dog horse cow sheep goat pig hen duck goose wolf fox bear deer mouse frog snake whale"),
+    "food": _split("bread cheese soup rice pasta salad cake butter honey egg bean carrot onion potato pizza jam"),
+    "colour": _split("red blue green yellow purple pink brown grey black white silver gold violet scarlet"),
+    "tool": _split("saw drill axe shovel rake pliers chisel wrench screwdriver brush clamp sickle"),
 }
 
-NAMES = (
+NAMES = _split(
     "Anna Ben Clara David Emma Felix Grace Henry Irene Jack Karen Leo Maria Nina Oscar Paula Quentin Rosa Simon Tina"
-).split()
-CITIES = "Paris Madrid Rome Berlin Vienna Warsaw Athens Oslo Dublin Lisbon Cairo Tokyo Lima Ottawa".split()
-DRINKS = "tea milk juice water coffee cocoa cider lemonade".split()
+)
+CITIES = _split("Paris Madrid Rome Berlin Vienna Warsaw Athens Oslo Dublin Lisbon Cairo Tokyo Lima Ottawa")
+DRINKS = _split("tea milk juice water coffee cocoa cider lemonade")
 
-GOOD_WORDS = (
+GOOD_WORDS = _split(
     "great lovely excellent perfect wonderful superb pleasant charming reliable comfortable elegant sturdy handy "
     "delightful fantastic brilliant"
-).split()
-BAD_WORDS = (
+)
+BAD_WORDS = _split(
     "awful terrible horrible useless ugly disappointing flimsy annoying unreliable uncomfortable clumsy dreadful "
     "shabby faulty poor miserable"
-).split()
+)

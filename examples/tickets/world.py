@@ -1,7 +1,8 @@
 """The support desk of a small lamp maker: tickets, their categories, and the house rule for their priority.
 
 Every text of the example is written here, from phrase tables and a seeded `random.Random`.
-Half of the issue phrases are *common* (the base model has met them), half are *house* phrases (only the company uses them).
+Half of the issue phrases are *common* (the base model has met them), half are *house* phrases (the company alone
+uses them).
 """
 
 from __future__ import annotations

@@ -60,15 +60,15 @@ def critical_z(n: int, delta0: float, alpha: float) -> float:
     if n > EXACT_MAX_N:
         return z_alpha
     accepted, rejected = _bracket(n, delta0, alpha, z_alpha)
-    while rejected - accepted > _TIE / 10.0:
+    too_large, small_enough = _least_gains(n, delta0, accepted), _least_gains(n, delta0, rejected)
+    # The statistic takes finitely many values: stop once none lies between.
+    while rejected - accepted > _TIE / 10.0 and not np.array_equal(too_large, small_enough):
         middle = (accepted + rejected) / 2.0
         region = _least_gains(n, delta0, middle)
         if _rejects(n, delta0, region, alpha):
-            rejected = middle
+            rejected, small_enough = middle, region
         else:
-            accepted = middle
-        if np.array_equal(_least_gains(n, delta0, accepted), _least_gains(n, delta0, rejected)):
-            break
+            accepted, too_large = middle, region
     return rejected + _TIE
 
 
@@ -147,7 +147,8 @@ def _supremum(n: int, delta0: float, least_gains: Ints) -> float:
     values = _along_boundary(n, delta0, least_gains, grid)
     best = float(np.max(values))
     padded = np.concatenate(([-1.0], values, [-1.0]))
-    peaks = np.flatnonzero((values >= padded[:-2]) & (values >= padded[2:]))
+    # The grid is fine enough that a peak far below the highest cannot overtake it.
+    peaks = np.flatnonzero((values >= padded[:-2]) & (values >= padded[2:]) & (values >= 0.8 * best))
     for peak in peaks[np.argsort(values[peaks])][-_PEAKS:]:
         best = max(best, _zoom(n, delta0, least_gains, float(grid[peak]), 1.0 / (_GRID - 1)))
     return best

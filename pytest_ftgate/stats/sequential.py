@@ -17,7 +17,7 @@ from ._checks import check_count, check_open, check_pairs, check_successes
 from .binomial import binomial_p_value
 from .decision import Decision
 from .paired import critical_z
-from .tango import tango_z
+from .tango import Floats, Ints, tango_z
 
 EARLY_SHARE = 0.2
 """Share of alpha spent on stopping early: 0.01 of 0.05, which leaves 0.04 for the exact test at the last example."""
@@ -41,6 +41,10 @@ class Levels:
             check_open(name, value, 0.0, 0.5)
         if self.fail_first > self.fail_last:
             raise ValueError(f"fail_first must not exceed fail_last: {self.fail_first} > {self.fail_last}")
+
+    def final(self) -> Levels:
+        """What is left for the last example, and for curtailment, where stopping early was allowed."""
+        return Levels(final_level(self.alpha), final_level(self.fail_first), final_level(self.fail_last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +117,14 @@ def paired_e_value(gains: int, losses: int, done: int, *, delta0: float) -> floa
     """Evidence against Delta <= delta0 after `done` pairs; depends on the counts alone, not on their order."""
     check_pairs(gains, losses, done)
     check_open("delta0", delta0, -1.0, 1.0)
-    return _mixture((gains, losses, done - gains - losses), (1.0 - delta0, -1.0 - delta0, -delta0), 1.0 + delta0)
+    return float(paired_e_values(np.array(gains), np.array(losses), done, delta0=delta0))
 
 
 def floor_e_value(successes: int, done: int, *, p0: float) -> float:
     """Evidence against a rate <= p0 after `done` examples."""
     check_successes(successes, done)
     check_open("p0", p0, 0.0, 1.0)
-    return _mixture((successes, done - successes), (1.0 - p0, -p0), p0)
+    return float(_mixture((np.array(successes), np.array(done - successes)), (1.0 - p0, -p0), p0))
 
 
 def ceiling_e_value(successes: int, done: int, *, p0: float) -> float:
@@ -128,14 +132,21 @@ def ceiling_e_value(successes: int, done: int, *, p0: float) -> float:
     return floor_e_value(done - successes, done, p0=1.0 - p0)
 
 
-def _mixture(counts: tuple[int, ...], payoffs: tuple[float, ...], worst: float) -> float:
-    """Mean capital over the bets after these counts of payoffs; `worst` is the largest loss per unit staked."""
+def paired_e_values(gains: Ints, losses: Ints, done: int, *, delta0: float) -> Floats:
+    """`paired_e_value` for arrays of counts of one shape; the counts are not checked."""
+    counts = (gains, losses, done - gains - losses)
+    return _mixture(counts, (1.0 - delta0, -1.0 - delta0, -delta0), 1.0 + delta0)
+
+
+def _mixture(counts: tuple[Ints, ...], payoffs: tuple[float, ...], worst: float) -> Floats:
+    """Mean capital over the bets after these counts of payoffs (arrays of one shape); `worst`: largest loss a stake."""
     bets = _BETS / worst
-    log_capital = np.zeros_like(bets)
-    for count, payoff in zip(counts, payoffs, strict=True):
-        log_capital = log_capital + count * np.log1p(bets * payoff)
+    log_capital = sum(
+        np.asarray(count)[..., None] * np.log1p(bets * payoff) for count, payoff in zip(counts, payoffs, strict=True)
+    )
+    total = np.logaddexp.reduce(log_capital, axis=-1) - math.log(bets.size)
     # Capital past the largest float is overwhelming evidence all the same.
-    return math.exp(min(float(np.logaddexp.reduce(log_capital)) - math.log(bets.size), 700.0))
+    return np.asarray(np.exp(np.minimum(total, 700.0)))
 
 
 def early_level(level: float) -> float:

@@ -1,0 +1,208 @@
+"""From what a scan kept to findings: the strongest candidate of each Doc, aligned and classified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsets.overlap.answers import same_answer
+from evalsets.overlap.items import Item
+from evalsets.overlap.rephrase import LEAST_TOKENS
+from evalsets.overlap.report import CLASSES, Finding, Span, Where
+from evalsets.overlap.scan import Candidate, Exact, Found, SegmentKind
+from evalsets.overlap.text import located_tokens
+from evalsets.overlap.verify import Alignment, Class, Judgement, Label, Reference, align, judge, reference
+from evalsets.overlap.work import Job
+
+_COPIES_CAP = 10  # of one sampled row in the baseline: one very frequent row must not be the whole rate
+
+
+class Match(NamedTuple):
+    """One candidate, judged."""
+
+    class_: Class
+    judgement: Judgement
+    kind: SegmentKind
+    candidate: Candidate
+    spans: tuple[Span, ...]
+    conflict: bool
+
+
+class Nature(NamedTuple):
+    """How a sampled training row overlaps the other rows."""
+
+    copies: int
+    exact: bool
+    near: bool
+    rephrased: bool
+
+
+class Judge:
+    """Judges the Docs of a Job's index."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.index = job, job.index
+        self._own = _own_tokens(job)
+        self._references: dict[int, Reference] = {}
+
+    def findings(self, d: int, found: Found, items: Sequence[Item]) -> Iterator[Finding]:
+        """Findings of the examples of one Doc."""
+        doc = self.index.docs[d]
+        if doc.pseudo:
+            return
+        matches = sorted(self._matches(d, found), key=_strength)
+        if doc.kind == "output":
+            matches = [m for m in matches if m.class_ in ("exact", "near")]
+        if not matches:
+            return
+        best = matches[0]
+        others = tuple((m.class_, *m.candidate.place) for m in matches[1:3])
+        for i in doc.examples:
+            yield self._finding(d, best, items[i].id, others)
+
+    def is_leaked(self, d: int, found: Found) -> bool:
+        """Whether a gate counts the Doc's examples."""
+        return any(m.class_ in ("exact", "near") for m in self._matches(d, found))
+
+    def nature(self, d: int, found: Found) -> Nature:
+        """How a pseudo Doc overlaps; it does not count as its own copy."""
+        exact = found.exact.get((d, "input"))
+        copies = exact.copies if exact is not None else 1
+        near = any(m.class_ == "near" and m.kind == "input" for m in self._near(d, found))
+        alike = any(self._rephrased(d, found))
+        return Nature(min(copies, _COPIES_CAP), copies > 1, near, alike and copies == 1 and not near)
+
+    def near_rows(self, d: int, found: Found) -> list[int]:
+        """Rows that are near copies of the Doc in their input."""
+        return [m.candidate.place[1] for m in self._near(d, found) if m.class_ == "near" and m.kind == "input"]
+
+    def _matches(self, d: int, found: Found) -> list[Match]:
+        kinds: tuple[SegmentKind, ...] = ("input", "output")
+        exact = [self._exact(d, kind, found.exact[d, kind]) for kind in kinds if (d, kind) in found.exact]
+        return exact or [*self._near(d, found), *self._rephrased(d, found)]
+
+    def _reference(self, d: int, found: Found) -> Reference:
+        if d not in self._references:
+            mates = list(self.job.frequencies.families.get(d, {}).values())
+            if len(mates) < 3:
+                near = found.near.get((d, "input"), {}).values()
+                mates += [c.text for c in sorted(near, key=lambda c: c.digest)]
+            first = self.index.batch.first
+            self._references[d] = reference(self.index.docs[d].text, self._own[first[d] : first[d + 1]], mates)
+        return self._references[d]
+
+    def _near(self, d: int, found: Found) -> list[Match]:
+        doc = self.index.docs[d]
+        matches: list[Match] = []
+        for kind in ("input", "output"):
+            for candidate in found.near.get((d, kind), {}).values():
+                ours = self._reference(d, found)
+                alignment = align(ours, candidate.text)
+                same = same_answer(doc.output, candidate.output) if kind == "input" else None
+                verdict = judge(ours, alignment, candidate.score, same)
+                if verdict.class_:
+                    spans = _spans(ours, alignment, candidate)
+                    matches.append(Match(verdict.class_, verdict, kind, candidate, spans, same is False))
+        return matches
+
+    def _rephrased(self, d: int, found: Found) -> Iterator[Match]:
+        for candidate in found.alike.get(d, {}).values():
+            ours = self._reference(d, found)
+            if ours.own.sum() < LEAST_TOKENS:
+                continue
+            alignment = align(ours, candidate.text)
+            identity = round(float(alignment.found[ours.own].mean()), 4)
+            reason = f"other words, same content: likeness of the word stems {candidate.score:.2f}"
+            verdict = Judgement("rephrased", identity, "", reason)
+            yield Match("rephrased", verdict, "input", candidate, _spans(ours, alignment, candidate), False)
+
+    def _exact(self, d: int, kind: SegmentKind, exact: Exact) -> Match:
+        doc = self.index.docs[d]
+        label: Label = "verbatim" if exact.text == doc.text else ""
+        conflict = kind == "input" and not exact.agreeing and same_answer(doc.output, exact.output) is False
+        reason = "the same text" if label else "the same words (case, punctuation and spacing apart)"
+        if 0 < exact.agreeing < exact.copies:
+            reason += f"; {exact.copies - exact.agreeing} of {exact.copies} copies have another answer"
+        candidate = Candidate(1.0, 0, exact.place, exact.copies, 0, exact.text, exact.output)
+        ours, theirs = located_tokens(doc.text)[1], located_tokens(exact.text)[1]
+        spans = (Span((0, len(doc.text)), (0, len(exact.text))),)
+        if ours and theirs:
+            spans = (Span((ours[0][0], ours[-1][1]), (theirs[0][0], theirs[-1][1])),)
+        return Match("exact", Judgement("exact", 1.0, label, reason), kind, candidate, spans, conflict)
+
+    def _finding(self, d: int, match: Match, example_id: str, others: tuple[tuple[Class, str, int], ...]) -> Finding:
+        doc, candidate, verdict = self.index.docs[d], match.candidate, match.judgement
+        first = self.index.batch.first
+        n = int(first[d + 1] - first[d])
+        boilerplate = n - int(self._own[first[d] : first[d + 1]].sum())
+        reason = verdict.reason
+        if boilerplate:
+            reason += f"; {boilerplate} of {n} tokens are shared prompt and do not count"
+        return Finding(
+            example_id=example_id,
+            class_=match.class_,
+            label=verdict.label,
+            file=candidate.place[0],
+            row=candidate.place[1],
+            where=_where(doc.kind, match.kind, same_answer(doc.output, candidate.output)),
+            label_conflict=match.conflict,
+            identity=verdict.identity,
+            score=candidate.score,
+            copies=candidate.copies,
+            tokens=n,
+            boilerplate_tokens=boilerplate,
+            spans=match.spans,
+            example_text=doc.text,
+            row_text=candidate.text,
+            row_offset=candidate.offset,
+            reason=reason,
+            others=others,
+        )
+
+
+def _strength(match: Match) -> tuple[int, int, float, float, int]:
+    """Sort key: strongest class first; an agreeing answer, then the best match, decides among equals."""
+    return (
+        CLASSES.index(match.class_),
+        match.conflict,
+        -match.judgement.identity,
+        -match.candidate.score,
+        match.candidate.digest,
+    )
+
+
+def _where(doc_kind: str, row_part: SegmentKind, same: bool | None) -> Where:
+    if doc_kind == "output":
+        return "output"
+    if row_part == "output":
+        return "cross"
+    return "input+output" if same else "input"
+
+
+def _spans(ours: Reference, alignment: Alignment, candidate: Candidate) -> tuple[Span, ...]:
+    """The runs that both hold in the same order, in characters."""
+    return tuple(
+        Span(
+            (ours.spans[a][0], ours.spans[a + size - 1][1]),
+            (candidate.offset + alignment.spans[b][0], candidate.offset + alignment.spans[b + size - 1][1]),
+        )
+        for a, b, size in alignment.blocks
+    )
+
+
+def _own_tokens(job: Job) -> NDArray[np.bool_]:
+    """[T] tokens of the Docs that are in a 3-gram with weight, or in no 3-gram at all."""
+    index = job.index
+    n_docs = max(len(index.docs), 1)
+    position = np.flatnonzero(index.position_gram >= 0)
+    doc = index.batch.segment[position]
+    entry = np.searchsorted(index.entry_gram * n_docs + index.entry_doc, index.position_gram[position] * n_docs + doc)
+    weighty = position[job.weights[entry] > 0]
+    own = np.zeros(len(index.position_gram), np.bool_)
+    for shift in range(3):
+        own[weighty + shift] = True
+    own[index.lengths[index.batch.segment] < 3] = True
+    return own

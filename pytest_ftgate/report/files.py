@@ -1,0 +1,61 @@
+"""Reads what a run left behind and writes it down as a page to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evalsets.errors import InputError
+from evalsets.loader import load_evalset
+from evalsets.types import EvalSet, Json
+from pytest_ftgate.report.data import ReportData
+from pytest_ftgate.report.html import render_html
+from pytest_ftgate.report.machine import write_text
+from pytest_ftgate.report.rows import example_rows
+from pytest_ftgate.report.sanitise import visible
+from pytest_ftgate.run import read_stage
+from pytest_ftgate.types import Verdict
+from pytest_ftgate.verdict import Decision
+
+
+def write_html(
+    path: Path,
+    *,
+    decision: Decision,
+    verdicts: Sequence[Verdict],
+    engine: Mapping[str, Json],
+    counts: Mapping[str, Mapping[str, int]],
+    command: str,
+    shared: Path,
+    evalsets: Mapping[str, Path],
+) -> None:
+    """Write the report; the answers are those of the stage in `shared`, the directory that the processes share.
+
+    `evalsets` is EvalSet name -> eval-set file; the page lists those that were answered. One that cannot be read any
+    more is named in the page instead. Raises OSError where `path` cannot be written.
+    """
+    stage = read_stage(shared)
+    answered = stage.generations if stage else {}
+    sets, notes = _load({name: evalsets[name] for name in answered if name in evalsets})
+    data = ReportData(
+        decision=decision,
+        verdicts=tuple(verdicts),
+        engine=engine,
+        counts=counts,
+        withheld=stage.withheld if stage else {},
+        command=command,
+        rows=example_rows(sets, answered),
+        notes=tuple(notes),
+    )
+    write_text(path, render_html(data))
+
+
+def _load(paths: Mapping[str, Path]) -> tuple[list[EvalSet], list[str]]:
+    sets: list[EvalSet] = []
+    notes: list[str] = []
+    for name, path in paths.items():
+        try:
+            sets.append(load_evalset(path))
+        except InputError as error:
+            notes.append(f"The examples of {name} are not listed: {visible(str(error), limit=300)}")
+    return sets, notes

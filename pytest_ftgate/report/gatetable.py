@@ -1,0 +1,122 @@
+"""The gate table of the HTML report, and what lies behind each number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pytest_ftgate.report.markup import Html, el, join
+from pytest_ftgate.report.plots import counts_leaks, percent, short, signed_percent
+from pytest_ftgate.types import Comparison, Verdict
+
+TITLES = ("gate", "candidate", "reference", "delta", "95% interval", "needs", "n", "p", "verdict")
+MARKS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "ERROR": "!"}
+Link = Callable[[str, str], Html]
+"""(EvalSet name, example id) -> a link to that example."""
+
+
+def gate_table(verdicts: Sequence[Verdict], link: Link) -> Html:
+    """One body per gate: a row for each thing compared, then the sentence, the fix and the examples to look at."""
+    head = el("tr", *(el("th", title, scope="col", class_=_class(title)) for title in TITLES))
+    return el("table", el("thead", head), *(_body(v, link) for v in verdicts), class_="gates cards")
+
+
+def _body(verdict: Verdict, link: Link) -> Html:
+    said = [el("p", verdict.summary)]
+    if verdict.fix:
+        said.append(el("p", el("b", "Do: "), verdict.fix))
+    if verdict.worst:
+        name = verdict.gate.partition("::")[0]
+        links = [piece for id_ in verdict.worst for piece in (Html(" "), link(name, id_))]
+        said.append(el("p", el("b", "Look at:"), *links))
+    rows = [el("tr", *_cells(values)) for values in _rows(verdict)]
+    return el("tbody", *rows, el("tr", el("td", *said, colspan=len(TITLES)), class_="said"))
+
+
+def _cells(values: Sequence[Html | str]) -> list[Html]:
+    pairs = zip(TITLES, values, strict=True)
+    return [el("td", value, data_label=title, class_=_class(title, value)) for title, value in pairs]
+
+
+def _class(title: str, value: str = "-") -> str | None:
+    names = ["num"] * (title not in ("gate", "verdict")) + ["empty"] * (not value)
+    return " ".join(names) or None
+
+
+def _rows(verdict: Verdict) -> list[list[Html | str]]:
+    mark = el("span", f"{MARKS[verdict.outcome]} {verdict.outcome}", class_=f"outcome {verdict.outcome.lower()}")
+    reason = el("small", f" {verdict.reason}") if verdict.reason else Html()
+    gate, outcome = el("b", verdict.gate), join([mark, reason])
+    n = str(verdict.n) if verdict.n else "-"
+    if verdict.comparisons:
+        return [_pair(c, gate if i == 0 else "", outcome if i == 0 else "") for i, c in enumerate(verdict.comparisons)]
+    if verdict.value is None or verdict.bound is None:
+        return [[gate, "-", "", "", "", "", n, "", outcome]]
+    if verdict.kind == "overlap":
+        counted = counts_leaks(verdict)
+        found = f"{verdict.value:.0f} leaked" if counted else f"{percent(verdict.value)} leaked"
+        bound = f"≤ {verdict.bound:g}" if counted else f"≤ {percent(verdict.bound)}"
+        return [[gate, found, "", "", "", bound, n, "", outcome]]
+    interval = "" if verdict.interval is None else _interval(verdict.interval, percent)
+    bound = f"≥ {percent(verdict.bound)}"
+    return [[gate, percent(verdict.value), "", "", interval, bound, n, _p(verdict.p_value), outcome]]
+
+
+def _pair(c: Comparison, gate: Html | str, outcome: Html | str) -> list[Html | str]:
+    return [
+        gate,
+        percent(c.candidate),
+        join([percent(c.base), el("small", f" {short(c.reference)}")]),
+        signed_percent(c.delta),
+        _interval(c.interval, signed_percent),
+        f"> {signed_percent(c.delta0)}",
+        str(c.n),
+        _p(c.p_good),
+        outcome,
+    ]
+
+
+def _interval(interval: tuple[float, float], form: Callable[[float], str]) -> str:
+    return f"[{form(interval[0])}, {form(interval[1])}]"
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else ("<0.0001" if value < 1e-4 else f"{value:.4f}")
+
+
+def gate_details(verdicts: Sequence[Verdict]) -> Html:
+    """What the gates counted on their way, folded; nothing where they counted nothing."""
+    found = [(v, _tables(v.details)) for v in verdicts]
+    folded = [el("details", el("summary", f"{v.gate}: details"), *tables) for v, tables in found if tables]
+    return join(folded)
+
+
+def _tables(details: Mapping[str, object]) -> list[Html]:
+    """Details hold strict JSON of known keys; a value of another shape is not shown."""
+    found: list[Html] = []
+    match details.get("fields"):
+        case dict() as fields:
+            rows = [[str(name), f"{rate:.1%}"] for name, rate in fields.items()]
+            found.append(_table("Right by field", ["field", "right"], rows))
+    match details.get("violations"):
+        case dict() as violations if violations:
+            rows = [[str(what), str(count)] for what, count in violations.items()]
+            found.append(_table("Most frequent violations", ["violation", "answers"], rows))
+    match details.get("leaks"):
+        case [*leaks] if leaks:
+            keys = ["example_id", "class", "file", "row", "reason"]
+            rows = [[str(leak.get(key, "")) for key in keys] for leak in leaks[:50]]
+            found.append(_table("In the training data", keys, rows))
+    match details.get("classification"):
+        case {"labels": [*labels], "matrix": [*matrix], "macro_f1": float() as f1}:
+            rows = [[str(label), *map(str, counts)] for label, counts in zip(labels, matrix, strict=True)]
+            titles = ["right label", *map(str, labels), "no label"]
+            found.append(_table(f"Answered label by right label (macro F1 {f1:.3f})", titles, rows))
+    if "method" in details:
+        found.append(el("p", f"Method: {details['method']}.", class_="quiet"))
+    return found
+
+
+def _table(caption: str, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
+    head = el("tr", *(el("th", title, scope="col", limit=80) for title in titles))
+    body = [el("tr", *(el("td", cell, limit=200) for cell in row)) for row in rows]
+    return el("div", el("table", el("caption", caption), el("thead", head), el("tbody", *body)), class_="wide")
