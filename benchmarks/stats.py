@@ -10,18 +10,17 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import scipy
 from scipy import special
-from tabulate import tabulate
 
 from benchmarks import early_stopping, rules
 from benchmarks.early_stopping import Scenario
 from benchmarks.enumeration import Bounds, Truth, ship_probability, simulate, worst_false_ship
+from benchmarks.tables import Table, points, rate
 from pytest_ftgate.stats import (
     examples_needed_at_best,
     margin_at_power,
@@ -75,30 +74,6 @@ SCENARIOS = (
     Scenario("good", -0.05, 0.0, 0.02, 0.8),
     Scenario("clearly bad", -0.05, -0.20, 0.26, 0.8),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table of the document."""
-
-    title: str
-    text: str
-    """What the rows and columns mean."""
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def markdown(self) -> str:
-        body = tabulate(self.rows, self.headers, tablefmt="github", disable_numparse=True)
-        return f"## {self.title}\n\n{self.text}\n\n{body}\n"
-
-
-def rate(value: float) -> str:
-    """A probability to three digits, without the zero before the point."""
-    return f"{value:.3f}".removeprefix("0")
-
-
-def points(fraction: float) -> str:
-    return f"{100 * fraction:+.0f}"
 
 
 def worst_case() -> Table:
@@ -190,10 +165,11 @@ def stopping() -> Table:
             rows.append([points(scenario.delta0), truth, str(n), *(rate(share) for share in shares)])
     return Table(
         "Stopping before the last example",
-        f"One paired gate of n examples, looked at after every {early_stopping.BATCH}; {STOPPING_RUNS} simulated runs a "
-        f"row (seed {SEED}). PASS: with all examples; with `early_stop`, which spends a fifth of 0.05 on looking; and if "
-        "one peeks, asking the full test at every look. Used: mean share of examples generated, with curtailment alone "
-        "(the same verdict as the full run, always) and with `early_stop`. At its bound a gate must pass at most 0.05.",
+        f"One paired gate of n examples, looked at after every {early_stopping.BATCH}; {STOPPING_RUNS} simulated runs "
+        f"a row (seed {SEED}). PASS: with all examples; with `early_stop`, which spends a fifth of 0.05 on looking; "
+        "and if one peeks, asking the full test at every look. Used: mean share of examples generated, with "
+        "curtailment alone (the same verdict as the full run, always) and with `early_stop`. At its bound a gate must "
+        "pass at most 0.05.",
         ["bound", "truth", "n", "PASS, all n", "PASS, early stop", "PASS, peeking", "used, curtailed", "used, early"],
         rows,
     )

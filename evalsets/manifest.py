@@ -1,4 +1,4 @@
-"""`ftgate.json`, beside adapter_config.json: what an adapter was made from. Standard library only.
+"""`ftgate.json`, beside adapter_config.json (or a full model's config.json): what it was made from. Stdlib only.
 
 The trainer writes it last; the gate reads it. It is the only place where the two meet.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,13 +27,17 @@ class Controller:
         self.broken_files: list[str] = []
         self.problems: list[str] = []
         """What could not be written; a report that fails does not change the verdict."""
-        self._files = {file.path: file for file in session.required}
+        self._files = {file.path.resolve(): file for file in session.required}
         self._selected: set[str] = set()
         self._verdicts: dict[str, Verdict] = {}
         self._other_failures: set[str] = set()
         self._decision: Decision | None = None
         self._engine: dict[str, Any] = {}
         self._counts: dict[str, Any] = {}
+        if self.wants_verdict and session.json_path is not None:
+            # An old verdict must not be read as that of a run that was stopped.
+            with contextlib.suppress(OSError):
+                session.json_path.unlink()
 
     def select(self, nodeids: Iterable[str]) -> None:
         """Node ids that are going to run."""
@@ -44,10 +49,20 @@ class Controller:
         if isinstance(stage, str):
             facts = json.loads(stage)
             self._engine, self._counts = facts["engine"], facts["counts"]
+        passed = False
         if isinstance(verdict_json, str):
             verdict = _verdict(json.loads(verdict_json))
             self._verdicts[verdict.gate] = verdict
-        elif failed and not self._gate_name(nodeid):
+            passed = verdict.outcome == "PASS"
+        # A gate that passed and whose test failed all the same (a hook, a teardown) is no better than another test.
+        if failed and (passed or not self._gate_name(nodeid)):
+            self._other_failures.add(nodeid)
+
+    def uncollected(self, nodeid: str, *, evalset: bool) -> None:
+        """A file that could not be collected: an eval set, or other tests."""
+        if evalset:
+            self.broken_files.append(nodeid)
+        else:
             self._other_failures.add(nodeid)
 
     @property
@@ -105,9 +120,12 @@ class Controller:
         """What the process returns instead of pytest's own `status`."""
         if self.broken_files and status in {*OVERRIDABLE, 2}:
             return USAGE_ERROR
-        if self._decision is None or not self.session.verdict_required or status not in OVERRIDABLE:
+        if not self.session.verdict_required or status not in OVERRIDABLE:
             return status
-        return EXIT_CODES[self._decision.verdict]
+        if self._decision is None and self.wants_verdict:  # pytest.exit(returncode=0) looks like success
+            self._decision = Decision("NOT_EVALUATED", "the run was stopped before its gates were judged")
+            self._write()
+        return EXIT_CODES[self._decision.verdict] if self._decision else status
 
     def _gate_name(self, nodeid: str) -> str | None:
         """`evals/tickets.eval.yaml::accuracy` -> `tickets::accuracy`; None for other tests."""

@@ -6,17 +6,20 @@ with any one thing wrong ships with probability at most alpha). What was not ans
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from evalsets.types import EvalSet, GateSpec
+from pytest_ftgate import stats
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.formats import make_format_check
-from pytest_ftgate.measure import Levels, Rate, compare, measure_rate
-from pytest_ftgate.planning import Shortfall, paired_shortfall, rate_shortfall
+from pytest_ftgate.measure import BETTING, Levels, Rate, compare, measure_rate, unit_means
+from pytest_ftgate.planning import exact_percent, exact_points, paired_shortfall, rate_shortfall
 from pytest_ftgate.prompting import question_text
+from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.scoring import classification_table, make_scorer
 from pytest_ftgate.types import Comparison, Generation, Outcome, Score, Verdict
 
@@ -62,8 +65,14 @@ class GateInput:
     @property
     def unit(self) -> str:
         """What one observation is called in a sentence."""
-        named = any(example.cluster is not None for example in self.evalset.examples)
-        return "clusters" if named else "distinct questions"
+        if any(example.cluster is not None for example in self.evalset.examples):
+            return "clusters"
+        return "examples" if self.clusters[0] is None else "distinct questions"
+
+    def counted(self, n: int) -> str:
+        """`60 examples`; `12 clusters (60 examples)`"""
+        total = len(self.evalset.examples)
+        return f"{n} {self.unit}" if self.unit == "examples" else f"{n} {self.unit} ({total} examples)"
 
 
 def judge(given: GateInput) -> Verdict:
@@ -71,6 +80,8 @@ def judge(given: GateInput) -> Verdict:
 
     Raises ScoringError where a scorer or format check breaks; the caller makes that an ERROR.
     """
+    if lost := _too_few(given):
+        return lost
     if given.gate.kind == "format":
         return _judge_format(given)
     if given.gate.kind == "accuracy":
@@ -91,6 +102,17 @@ def scores_of(evalset: EvalSet, generations: Mapping[str, Generation]) -> list[S
     return [scorer(example, generations[example.id]) for example in evalset.examples]
 
 
+def _too_few(given: GateInput) -> Verdict | None:
+    """ERROR where the examples are copies of too few: the mean of few clusters says nothing about others."""
+    n = len(set(given.clusters))
+    if given.unit == "examples" or n >= stats.MIN_CLUSTERS:
+        return None
+    total = len(given.evalset.examples)
+    summary = f"{total} examples are only {n} {given.unit}; at least {stats.MIN_CLUSTERS} needed to judge"
+    fix = f"add examples from other {given.unit}" if given.unit == "clusters" else "add examples that ask other things"
+    return error_verdict(given.name, given.gate.kind, summary, fix, reason="TOO_FEW", n=n)
+
+
 def _unanswered(given: GateInput, systems: Sequence[str]) -> Verdict | None:
     """ERROR where a planned example has no answer: dropped examples are how a bad model looks good."""
     for system in systems:
@@ -98,17 +120,21 @@ def _unanswered(given: GateInput, systems: Sequence[str]) -> Verdict | None:
         ids = [e.id for e in given.evalset.examples]
         lost = [i for i in ids if i not in got]
         if lost:
-            summary = f"{len(lost)} of {len(ids)} examples were never answered by {system}: {', '.join(lost[:5])}"
+            summary = f"{len(lost)} of {len(ids)} examples were never answered by {system} ({_some(lost)})"
             return error_verdict(given.name, given.gate.kind, summary, "run again", reason="MISSING", n=len(ids))
         failed = [i for i in ids if got[i].finish_reason == "error"]
         if failed:
             summary = (
                 f"{len(failed)} of {len(ids)} examples could not be answered by {system} "
-                f"({', '.join(failed[:5])}): {got[failed[0]].error}"
+                f"({_some(failed)}): {visible(got[failed[0]].error, limit=200) or 'no reason given'}"
             )
             fix = "shorten the prompt or its shots, or lower generation.max_new_tokens"
             return error_verdict(given.name, given.gate.kind, summary, fix, reason="GENERATION", n=len(ids))
     return None
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
 
 def _judge_format(given: GateInput) -> Verdict:
@@ -118,21 +144,23 @@ def _judge_format(given: GateInput) -> Verdict:
     examples = given.evalset.examples
     answers = [given.answers["candidate"][e.id] for e in examples]
     checks = [check(answer) for answer in answers]
-    rate = measure_rate([float(c.strict) for c in checks], given.clusters, given.gate.bound, given.levels)
+    values = [float(c.strict) for c in checks]
+    rate = measure_rate(values, given.clusters, given.gate.bound, given.levels)
     broken = [(e.id, c) for e, c in zip(examples, checks, strict=True) if not c.strict]
     lenient = sum(c.lenient for c in checks)
-    reasons: dict[str, int] = {}
-    for _, c in broken:
-        reasons[c.explanation] = reasons.get(c.explanation, 0) + 1
+    violations = Counter(c.explanation for _, c in broken).most_common(5)
     details: dict[str, object] = {
         "strict": len(checks) - len(broken),
         "lenient": lenient,
         "cut_off": sum(a.finish_reason == "length" for a in answers),
-        "violations": dict(sorted(reasons.items(), key=lambda item: -item[1])[:5]),
+        "violations": dict(violations),
     }
-    note = f"; {lenient} when JSON is searched for in the text" if lenient > len(checks) - len(broken) else ""
-    fix = f"most frequent: {next(iter(details['violations']))}" if broken else ""  # type: ignore[call-overload]
-    return _rate_verdict(given, rate, "obey the format", [i for i, _ in broken], details, note=note, fix=fix)
+    note = f"; {lenient} examples obey where JSON is searched for in the text" if lenient > sum(values) else ""
+    fix = "train on answers that obey the format"
+    if violations:
+        fix += f"; most often ({violations[0][1]} of {len(broken)}): {violations[0][0]}"
+    said = "{v} of {counted} obey the format" if rate.method != BETTING else "on average {v} obey the format, {counted}"
+    return _rate_verdict(given, rate, values, said, [i for i, _ in broken], details, note=note, fix=fix)
 
 
 def _judge_accuracy(given: GateInput) -> Verdict:
@@ -145,7 +173,8 @@ def _judge_accuracy(given: GateInput) -> Verdict:
     order = sorted(range(len(values)), key=lambda i: (values[i], i))
     worst = [examples[i].id for i in order if values[i] < 1.0]
     fix = "read the worst answers, then add training rows like them or check their references"
-    return _rate_verdict(given, rate, "are right", worst, _accuracy_details(given, scores), fix=fix)
+    said = "{v} of {counted} are right" if rate.method != BETTING else "a mean score of {v} on {counted}"
+    return _rate_verdict(given, rate, values, said, worst, _accuracy_details(given, scores), fix=fix)
 
 
 def _accuracy_details(given: GateInput, scores: Sequence[Score]) -> dict[str, object]:
@@ -164,7 +193,8 @@ def _accuracy_details(given: GateInput, scores: Sequence[Score]) -> dict[str, ob
 def _rate_verdict(
     given: GateInput,
     rate: Rate,
-    what: str,
+    values: Sequence[float],
+    said: str,
     worst: Sequence[str],
     details: Mapping[str, object],
     *,
@@ -173,23 +203,21 @@ def _rate_verdict(
 ) -> Verdict:
     bound = given.gate.bound
     low, high = rate.interval
-    total = len(given.evalset.examples)
-    counted = f"{rate.n} {given.unit} of {total} examples" if rate.n != total else f"{total} examples"
-    summary = (
-        f"{rate.value:.1%} of {counted} {what} (95% interval {low:.1%} to {high:.1%}{note}); "
-        f"at least {bound:.1%} needed"
-    )
+    summary = said.format(v=f"{rate.value:.1%}", counted=given.counted(rate.n))
+    summary += f" (95% interval {low:.1%} to {high:.1%}{note}); at least {exact_percent(bound)} needed"
     outcome: Outcome
     reason = ""
     if rate.p_good <= given.levels.alpha:
         outcome, fix = "PASS", ""
-        summary += f", at least {rate.certified:.1%} certified"
+        certified = max(math.floor(1000 * rate.certified) / 1000, bound)
+        summary += f", {exact_percent(certified)} certified (p = {rate.p_good:.2g})"
     elif rate.p_bad <= given.levels.alpha_fail:
         outcome = "FAIL"
         summary += f", proven to be below (p = {rate.p_bad:.2g})"
     else:
         outcome = "INCONCLUSIVE"
-        shortfall = rate_shortfall(rate.n, rate.value, bound, given.levels.alpha)
+        units = unit_means(values, given.clusters)
+        shortfall = rate_shortfall(rate, units, bound, given.levels.alpha, unit=given.unit)
         reason, fix = shortfall.reason, shortfall.fix
         summary += f", not certified (p = {rate.p_good:.2g}): {shortfall.why}"
     return Verdict(
@@ -205,78 +233,99 @@ def _rate_verdict(
         p_value=rate.p_good,
         worst=tuple(worst[:WORST]),
         reason=reason,
-        details={**details, "method": rate.method, "certified": rate.certified},
+        details={**details, "method": rate.method, "certified": rate.certified, "p_bad": rate.p_bad},
     )
+
+
+def references_of(given: GateInput) -> list[str]:
+    """Names of the Systems that a paired gate compares the candidate with."""
+    if given.gate.kind == "beats_baseline":
+        return [f"baseline:{rung.name}" for rung in given.evalset.baselines]
+    return ["base"]
 
 
 def _judge_paired(given: GateInput) -> Verdict:
     """beats_baseline and forgetting: the same paired comparison with another reference and another bound."""
     gain = given.gate.kind == "beats_baseline"
     references = [f"baseline:{rung.name}" for rung in given.evalset.baselines] if gain else ["base"]
+    if not references:
+        raise ScoringError("the eval set has no baselines to beat", fix="add `baselines:` to the eval-set file")
     if lost := _unanswered(given, ["candidate", *references]):
         return lost
     delta0 = given.gate.bound if gain else -given.gate.bound
-    candidate = [s.value for s in scores_of(given.evalset, given.answers["candidate"])]
-    pairs = {name: [s.value for s in scores_of(given.evalset, given.answers[name])] for name in references}
-    if not gain and fmean(pairs["base"]) <= given.gate.bound:
-        # Where the base can do nothing, nothing can be lost: such a set would pass every candidate.
-        summary = f"the base is right on {fmean(pairs['base']):.1%}: it cannot lose more than {given.gate.bound:.1%}"
-        fix = "use general queries that the base answers well, or a smaller max_drop"
-        return error_verdict(given.name, "forgetting", summary, fix, reason="NOTHING_TO_FORGET", n=len(candidate))
+    scores = {
+        name: [s.value for s in scores_of(given.evalset, given.answers[name])] for name in ("candidate", *references)
+    }
     comparisons = tuple(
-        compare(candidate, values, given.clusters, name=name, delta0=delta0) for name, values in pairs.items()
+        compare(scores["candidate"], scores[name], given.clusters, name=name, delta0=delta0) for name in references
     )
+    if not gain and comparisons[0].base <= given.gate.bound:
+        # Where the base can do nothing, nothing can be lost: such a set would pass every candidate.
+        summary = f"the base scores {comparisons[0].base:.1%}: it cannot lose more than {exact_points(-delta0)}"
+        fix = "use general queries that the base answers well, or a smaller max_drop"
+        return error_verdict(given.name, "forgetting", summary, fix, reason="NOTHING_TO_FORGET", n=comparisons[0].n)
+    return _paired_verdict(given, scores, comparisons)
+
+
+def _paired_verdict(
+    given: GateInput, scores: Mapping[str, Sequence[float]], comparisons: tuple[Comparison, ...]
+) -> Verdict:
+    levels, gain = given.levels, given.gate.kind == "beats_baseline"
     # The best prompt is the one that is hardest to beat.
     hardest = max(comparisons, key=lambda c: (c.p_good, -c.delta))
-    examples = given.evalset.examples
-    lost_ids = [
-        examples[i].id
-        for i in sorted(range(len(candidate)), key=lambda i: (candidate[i] - pairs[hardest.reference][i], i))
-        if candidate[i] < pairs[hardest.reference][i]
-    ]
-    outcome, reason, fix, summary = _paired_outcome(given, comparisons, hardest, gain=gain)
+    bad = min(comparisons, key=lambda c: (c.p_bad, c.delta))
+    outcome: Outcome = "INCONCLUSIVE"
+    decisive, reason, fix = hardest, "", ""
+    if all(c.p_good <= levels.alpha for c in comparisons):
+        outcome, end = "PASS", f"certified (p = {hardest.p_good:.2g})"
+    elif bad.p_bad <= levels.alpha_fail:
+        outcome, decisive = "FAIL", bad
+        end, fix = _proven(bad, gain=gain)
+    else:
+        ours, theirs = (unit_means(scores[name], given.clusters) for name in ("candidate", hardest.reference))
+        shortfall = paired_shortfall(hardest, ours, theirs, levels.alpha, unit=given.unit)
+        reason, fix = shortfall.reason, shortfall.fix
+        end = f"not certified (p = {hardest.p_good:.2g}): {shortfall.why}"
     return Verdict(
         gate=given.name,
         kind=given.gate.kind,
         outcome=outcome,
-        summary=summary,
+        summary=f"{_paired_sentence(given, decisive)}, {end}",
         fix=fix,
-        n=hardest.n,
-        value=hardest.delta,
-        interval=hardest.interval,
-        bound=delta0,
-        p_value=hardest.p_good,
-        worst=tuple(lost_ids[:WORST]),
+        n=decisive.n,
+        value=decisive.delta,
+        interval=decisive.interval,
+        bound=decisive.delta0,
+        p_value=decisive.p_good,
+        worst=_most_lost(given, scores["candidate"], scores[decisive.reference]),
         reason=reason,
         comparisons=comparisons,
-        details={"method": hardest.method},
+        details={"method": decisive.method, "reference": decisive.reference, "p_bad": decisive.p_bad},
     )
 
 
-def _paired_outcome(
-    given: GateInput, comparisons: Sequence[Comparison], hardest: Comparison, *, gain: bool
-) -> tuple[Outcome, str, str, str]:
-    """(outcome, reason, fix, summary)"""
-    bad = min(comparisons, key=lambda c: c.p_bad)
-    if all(c.p_good <= given.levels.alpha for c in comparisons):
-        return "PASS", "", "", _paired_sentence(hardest, gain=gain) + f", certified (p = {hardest.p_good:.2g})"
-    if bad.p_bad <= given.levels.alpha_fail:
-        if gain:
-            proven = f"proven to gain less than {bad.delta0:.1%} (p = {bad.p_bad:.2g})"
-            fix = f"ship the prompt of rung {bad.reference.partition(':')[2]} instead, or train for what it cannot do"
-        else:
-            proven = f"proven to lose more than {-bad.delta0:.1%} (p = {bad.p_bad:.2g})"
-            fix = "mix general rows into the training data (replay), or lower the learning rate or the epochs"
-        return "FAIL", "", fix, f"{_paired_sentence(bad, gain=gain)}, {proven}"
-    shortfall: Shortfall = paired_shortfall(hardest, given.levels.alpha)
-    sentence = f"{_paired_sentence(hardest, gain=gain)}, not certified (p = {hardest.p_good:.2g}): {shortfall.why}"
-    return "INCONCLUSIVE", shortfall.reason, shortfall.fix, sentence
+def _proven(bad: Comparison, *, gain: bool) -> tuple[str, str]:
+    """(what a FAIL has proven, what to do about it)"""
+    bound, p = exact_points(abs(bad.delta0)), f"(p = {bad.p_bad:.2g})"
+    if gain:
+        rung = bad.reference.partition(":")[2]
+        return f"proven to gain less {p}", f"ship the prompt of rung {rung} instead, or train for what it cannot do"
+    fix = "mix general rows into the training data (replay), or lower the learning rate or the epochs"
+    return f"proven to lose more than {bound} {p}", fix
 
 
-def _paired_sentence(c: Comparison, *, gain: bool) -> str:
-    need = f"a gain above {c.delta0:.1%} needed" if gain else f"a loss below {-c.delta0:.1%} needed"
-    low, high = c.interval
+def _most_lost(given: GateInput, candidate: Sequence[float], reference: Sequence[float]) -> tuple[str, ...]:
+    """Ids of the examples that lost most, most first."""
+    drops = [r - c for c, r in zip(candidate, reference, strict=True)]
+    order = sorted(range(len(drops)), key=lambda i: (-drops[i], i))
+    return tuple(given.evalset.examples[i].id for i in order if drops[i] > 0)[:WORST]
+
+
+def _paired_sentence(given: GateInput, c: Comparison) -> str:
+    bound = exact_points(abs(c.delta0))
+    need = f"a gain above {bound} needed" if given.gate.kind == "beats_baseline" else f"a loss below {bound} needed"
+    low, high = (100 * end for end in c.interval)
     return (
-        f"{c.candidate:.1%} against {c.base:.1%} of {c.reference} on {c.n} pairs: {c.delta:+.1%} "
-        f"(95% interval {low:+.1%} to {high:+.1%}; {c.gains} gained, {c.losses} lost); {need}"
+        f"{c.candidate:.1%} against {c.base:.1%} of {c.reference} on {given.counted(c.n)}: {100 * c.delta:+.1f} points "
+        f"(95% interval {low:+.1f} to {high:+.1f}; {c.gains} gained, {c.losses} lost); {need}"
     )

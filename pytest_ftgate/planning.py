@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from pytest_ftgate import stats
+from pytest_ftgate.measure import BETTING, Rate, graded_p_good
 from pytest_ftgate.types import Comparison
 
 POWER = stats.PLANNED_POWER
+MOST_GRADED = 10_000
+"""No plan for graded scores looks further than this; the betting process takes a second there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,43 +26,100 @@ class Shortfall:
     fix: str
 
 
-def rate_shortfall(n: int, value: float, floor: float, alpha: float) -> Shortfall:
-    """Why a rate that was measured as `value` on n examples is not certified to reach `floor`."""
-    if stats.best_p_value("floor", n, bound=floor) > alpha:
+def exact_percent(bound: float) -> str:
+    """A bound as a sentence shows it: 0.95 -> `95.0%`, but 0.9995 -> `99.95%`."""
+    return f"{_short(100.0 * bound)}%"
+
+
+def exact_points(bound: float) -> str:
+    """A bound in percentage points: 0.05 -> `5.0 points`, but 0.0125 -> `1.25 points`."""
+    return f"{_short(100.0 * bound)} points"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if abs(value - round(value, 1)) < 1e-9 else f"{value:.10g}"
+
+
+def rate_shortfall(rate: Rate, units: Sequence[float], floor: float, alpha: float, *, unit: str) -> Shortfall:
+    """Why this rate is not certified to reach `floor`; `units` are what it is the mean of, `unit` their name."""
+    if stats.best_p_value("floor", rate.n, bound=floor) > alpha:
         needed = stats.examples_needed_at_best("floor", bound=floor, alpha=alpha)
-        return _cannot_pass(n, needed, f"a floor of {floor:.1%}")
-    if value <= floor:
-        return _near(f"the measured {value:.1%} is not above the floor")
+        return _cannot_pass(rate.n, needed, f"a floor of {exact_percent(floor)}", unit)
+    if rate.value <= floor:
+        return _near(f"the measured {rate.value:.1%} is not above the floor")
+    if rate.method == BETTING:
+        return _graded(units, floor, low=0.0, alpha=alpha, unit=unit)
     # A measured 100% is planned for as one miss more than seen, or no number would ever do.
-    rate = min(value, 1.0 - 1.0 / (2 * n))
-    needed = stats.examples_for_floor_power(p0=floor, rate=rate, alpha=alpha, power=POWER)
-    return _underpowered(n, needed, f"{value:.1%} is true")
+    value = min(rate.value, 1.0 - 1.0 / (2 * rate.n))
+    needed = stats.examples_for_floor_power(p0=floor, rate=value, alpha=alpha, power=POWER)
+    return _underpowered(rate.n, needed, f"{POWER:.0%} power if {rate.value:.1%} is true", unit)
 
 
-def paired_shortfall(c: Comparison, alpha: float) -> Shortfall:
-    """Why a paired difference is not certified to lie above its delta0."""
-    superiority = c.delta0 >= 0
-    test: stats.GateTest = "superiority" if superiority else "non_inferiority"
-    bound = abs(c.delta0)
-    right = round(c.base * c.n)
-    best = stats.best_p_value(test, c.n, bound=bound, reference_correct=right)
-    if best > alpha:
-        rate = c.base if superiority else None
-        needed = stats.examples_needed_at_best(test, bound=bound, alpha=alpha, reference_rate=rate)
-        if superiority and needed is None:
-            why = f"{c.reference} is right on {c.base:.1%}, which leaves no room for a gain of {bound:.1%}"
-            return Shortfall("CANNOT_PASS_AT_N", why, "ship that prompt, or use harder examples")
-        return _cannot_pass(c.n, needed, f"a margin of {bound:.1%}")
+def paired_shortfall(
+    c: Comparison, ours: Sequence[float], theirs: Sequence[float], alpha: float, *, unit: str
+) -> Shortfall:
+    """Why a paired difference is not certified to lie above its delta0; `ours` and `theirs` are scores by unit."""
+    bound = exact_points(abs(c.delta0))
+    sign = "+" if c.delta0 >= 0 else "-"
+    room = [1.0 - t for t in theirs]
+    if c.delta0 >= 0 and fmean(room) <= c.delta0:
+        fix = "ship that prompt, or use harder examples" if c.reference != "base" else "allow a larger max_drop"
+        why = f"{c.reference} scores {c.base:.1%}, which leaves no room for a gain above {bound}"
+        return Shortfall("CANNOT_PASS_AT_N", why, fix)
+    what = f"a {'gain' if c.delta0 >= 0 else 'loss'} {'above' if c.delta0 >= 0 else 'below'} {bound}"
+    if c.method == BETTING:
+        differences = [o - t for o, t in zip(ours, theirs, strict=True)]
+        if graded_p_good(room, c.delta0, low=-1.0) > alpha:
+            return _cannot_pass(c.n, _repeated(room, c.delta0, low=-1.0, alpha=alpha), what, unit)
+        if c.delta > c.delta0:
+            return _graded(differences, c.delta0, low=-1.0, alpha=alpha, unit=unit)
+    elif _best_p(c, sum(theirs)) > alpha:
+        return _cannot_pass(c.n, _needed_at_best(c, alpha), what, unit)
     if c.delta <= c.delta0:
-        return _near(f"the measured {c.delta:+.1%} is not above {c.delta0:+.1%}")
+        return _near(f"the measured {100 * c.delta:+.1f} points is not above {sign}{bound}")
     flips = min(1.0, max((c.gains + c.losses) / c.n, abs(c.delta)))
     needed = stats.examples_for_power(delta0=c.delta0, delta=c.delta, flip_rate=flips, alpha=alpha, power=POWER)
-    return _underpowered(c.n, needed, f"{c.delta:+.1%} is true")
+    return _underpowered(c.n, needed, f"{POWER:.0%} power if {100 * c.delta:+.1f} points is true", unit)
 
 
-def _cannot_pass(n: int, needed: int | None, what: str) -> Shortfall:
-    why = f"{n} examples cannot certify {what} at any outcome"
-    fix = "lower the bound" if needed is None else f"use at least {needed} examples"
+def _test(c: Comparison) -> stats.GateTest:
+    return "superiority" if c.delta0 >= 0 else "non_inferiority"
+
+
+def _best_p(c: Comparison, right: float) -> float:
+    return stats.best_p_value(_test(c), c.n, bound=abs(c.delta0), reference_correct=round(right))
+
+
+def _needed_at_best(c: Comparison, alpha: float) -> int | None:
+    rate = c.base if c.delta0 >= 0 else None
+    return stats.examples_needed_at_best(_test(c), bound=abs(c.delta0), alpha=alpha, reference_rate=rate)
+
+
+def _repeated(units: Sequence[float], mean0: float, *, low: float, alpha: float) -> int | None:
+    """About the fewest units at which scores like these pass: these over and over; None above MOST_GRADED."""
+
+    def passes(n: int) -> bool:
+        return graded_p_good([units[i % len(units)] for i in range(n)], mean0, low=low) <= alpha
+
+    fails, high = 0, len(units)
+    while not passes(high):
+        if high >= MOST_GRADED:
+            return None
+        fails, high = high, min(2 * high, MOST_GRADED)
+    while high - fails > max(1, high // 50):
+        middle = (fails + high) // 2
+        fails, high = (fails, middle) if passes(middle) else (middle, high)
+    return high
+
+
+def _graded(units: Sequence[float], mean0: float, *, low: float, alpha: float, unit: str) -> Shortfall:
+    needed = _repeated(units, mean0, low=low, alpha=alpha)
+    return _underpowered(len(units), needed, "if they score like these", unit)
+
+
+def _cannot_pass(n: int, needed: int | None, what: str, unit: str) -> Shortfall:
+    why = f"{n} {unit} cannot certify {what} whatever the model answers"
+    fix = "change the bound, or use other examples" if needed is None else f"use at least {needed} {unit}"
     return Shortfall("CANNOT_PASS_AT_N", why, fix)
 
 
@@ -67,8 +129,7 @@ def _near(measured: str) -> Shortfall:
     )
 
 
-def _underpowered(n: int, needed: int | None, condition: str) -> Shortfall:
+def _underpowered(n: int, needed: int | None, condition: str, unit: str) -> Shortfall:
     if needed is None or needed <= n:
         return _near("the measured value lies close to the bound")
-    why = f"{n} examples are too few"
-    return Shortfall("UNDERPOWERED", why, f"use about {needed} examples ({POWER:.0%} power if {condition})")
+    return Shortfall("UNDERPOWERED", f"{n} {unit} are too few", f"use about {needed} {unit} ({condition})")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from evalsets.types import EvalSet, GateSpec
     from pytest_ftgate.controller import Controller
     from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.overlap_gate import Overlaps
     from pytest_ftgate.session import Session
     from pytest_ftgate.stage import Progress, StageResult
     from pytest_ftgate.types import Verdict
@@ -148,8 +149,14 @@ def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine) -> StageResult:
     return config.stash[SESSION].run_stage(gates, ft_engine, config.stash[SHARED], _LiveProgress(config))
 
 
+@pytest.fixture(scope="session")
+def ft_overlaps(pytestconfig: pytest.Config) -> Overlaps:
+    """What the training data and the eval sets share; searched when a gate asks."""
+    return pytestconfig.stash[SESSION].make_overlaps()
+
+
 @pytest.fixture
-def ft_verdict(request: pytest.FixtureRequest) -> Verdict:
+def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict:
     """What this gate decides; an ERROR or INCONCLUSIVE one stops the item here, as an error and not as a failure."""
     from pytest_ftgate.report.terminal import explain
     from pytest_ftgate.session import properties
@@ -161,7 +168,7 @@ def ft_verdict(request: pytest.FixtureRequest) -> Verdict:
         used.append(request.getfixturevalue("ft_stage"))
         return used[-1]
 
-    verdict = request.config.stash[SESSION].judge(item.evalset, item.gate, stage)
+    verdict = request.config.stash[SESSION].judge(item.evalset, item.gate, ft_overlaps, stage)
     item.user_properties += properties(verdict, used)
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
         pytest.fail(explain(verdict), pytrace=False)
@@ -203,20 +210,22 @@ class ControllerHooks:
 
     def __init__(self, config: pytest.Config, controller: Controller) -> None:
         self._config, self._controller = config, controller
+        self._in_workers = False
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput["ftgate_shared"] = str(self._config.stash[SHARED])
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed and report.nodeid.endswith(EVALSET_SUFFIX):
-            self._controller.broken_files.append(report.nodeid)
+        if report.failed:
+            self._controller.uncollected(report.nodeid, evalset=report.nodeid.endswith(EVALSET_SUFFIX))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._controller.select(item.nodeid for item in session.items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self._in_workers = True
         self._controller.select(ids)
 
     @pytest.hookimpl(tryfirst=True)
@@ -229,20 +238,27 @@ class ControllerHooks:
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # inside the terminal's own wrapper, which ends the progress line
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        session.testscollected += self._controller.wants_verdict  # the verdict is one more test in the count
+        self._count(session)
         try:
             result = yield
         except session.Failed:  # -x and --maxfail end the loop this way; what was judged still counts
-            self._emit()
+            self._emit(session)
             raise
-        self._emit()
+        self._emit(session)
         return result
 
-    def _emit(self) -> None:
+    def _count(self, session: pytest.Session) -> None:
+        """The verdict is one more test in the count; of no tests, pytest still says that there were none."""
+        if session.testscollected and self._controller.wants_verdict:
+            session.testscollected += 1
+
+    def _emit(self, session: pytest.Session) -> None:
         """A report of the run verdict as if it were a test: terminal, junit and other reporters show it unaided."""
         decision = self._controller.decide()
         if decision is None:
             return
+        if self._in_workers:  # xdist has set the count to its own
+            self._count(session)
         hook, nodeid, location = self._config.hook, "ftgate::verdict", ("ftgate", None, "verdict")
         hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
         for when, outcome in self._controller.phases():

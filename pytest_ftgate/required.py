@@ -42,7 +42,7 @@ def files_on_disk(args: Sequence[str], directory: Path, norecursedirs: Sequence[
         if path.is_dir():
             found.update(_walk(path, norecursedirs))
         elif path.name.endswith(EVALSET_SUFFIX):
-            found.update(path.parent.glob(f"*{EVALSET_SUFFIX}"))
+            found.update(p for p in path.parent.glob(f"*{EVALSET_SUFFIX}") if p.is_file())
     return sorted(found)
 
 
@@ -53,11 +53,25 @@ def read_files(paths: Sequence[Path]) -> list[EvalSetFile]:
 
 
 def _walk(top: Path, norecursedirs: Sequence[str]) -> Iterator[Path]:
-    for directory, names, files in os.walk(top):
-        names[:] = sorted(n for n in names if not _skipped(Path(directory) / n, norecursedirs))
-        yield from (Path(directory) / f for f in files if f.endswith(EVALSET_SUFFIX))
+    """Links to directories are followed, as pytest does, but never into a directory that holds the link."""
+    for directory, names, files in os.walk(top, followlinks=True):
+        here = Path(directory)
+        above = {here.resolve(), *here.resolve().parents}
+        names[:] = sorted(
+            n for n in names if not _skipped(here / n, norecursedirs) and (here / n).resolve() not in above
+        )
+        yield from (here / f for f in files if f.endswith(EVALSET_SUFFIX) and (here / f).is_file())
 
 
 def _skipped(path: Path, norecursedirs: Sequence[str]) -> bool:
-    """Directories that pytest does not enter either: its norecursedirs, and virtual environments."""
-    return any(fnmatch.fnmatch(path.name, p) for p in norecursedirs) or (path / "pyvenv.cfg").is_file()
+    """Directories that pytest does not enter either: caches, its norecursedirs, and virtual environments."""
+    if path.name == "__pycache__" or any(_matches(path, pattern) for pattern in norecursedirs):
+        return True
+    return (path / "pyvenv.cfg").is_file() or (path / "conda-meta" / "history").is_file()
+
+
+def _matches(path: Path, pattern: str) -> bool:
+    """As pytest matches: the last name, or the end of the whole path where the pattern holds a slash."""
+    if os.sep not in pattern:
+        return fnmatch.fnmatch(path.name, pattern)
+    return fnmatch.fnmatch(str(path), pattern if os.path.isabs(pattern) else f"*{os.sep}{pattern}")

@@ -13,10 +13,11 @@ from filelock import FileLock
 
 from evalsets.errors import InputError
 from evalsets.types import EvalSet, GateSpec
+from pytest_ftgate.contamination import judge_with_leaks
 from pytest_ftgate.errors import FtgateError
-from pytest_ftgate.gates import GateInput, error_verdict, judge
-from pytest_ftgate.identity import Candidate
+from pytest_ftgate.gates import GateInput, error_verdict
 from pytest_ftgate.measure import Levels
+from pytest_ftgate.overlap_gate import Overlaps, judge_overlap
 from pytest_ftgate.scoring import needed_labels
 from pytest_ftgate.stage import StageResult, Work
 from pytest_ftgate.store import from_json, to_json
@@ -69,17 +70,15 @@ def read_stage(directory: Path) -> StageResult | None:
 
 
 def judge_gate(
-    evalset: EvalSet, gate: GateSpec, candidate: Candidate, levels: Levels, stage: Callable[[], StageResult]
+    evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, levels: Levels, stage: Callable[[], StageResult]
 ) -> Verdict:
     """The Verdict of one gate; whatever keeps it from judging becomes an ERROR. `stage` is called only where needed."""
     name = f"{evalset.name}::{gate.kind}"
     try:
         if gate.kind == "overlap":
-            from pytest_ftgate.overlap_gate import judge_overlap
-
-            return judge_overlap(evalset, gate, candidate)
-        result = stage()
-        return judge(GateInput(evalset, gate, result.generations.get(evalset.name, {}), levels))
+            return judge_overlap(evalset, gate, overlaps.report(evalset))
+        given = GateInput(evalset, gate, stage().generations.get(evalset.name, {}), levels)
+        return judge_with_leaks(given, overlaps.leaked(evalset))
     except FtgateError as error:
         return error_verdict(name, gate.kind, error.message, error.fix, reason=type(error).__name__)
     except InputError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ from pytest_ftgate.required import EvalSetFile, files_on_disk, read_files
 
 if TYPE_CHECKING:
     from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.overlap_gate import Overlaps
     from pytest_ftgate.stage import CacheMode, Progress, StageResult
     from pytest_ftgate.types import Verdict
 
@@ -87,20 +89,28 @@ class Session:
         from pytest_ftgate.run import shared_stage, work_for
         from pytest_ftgate.stage import run_stage
 
-        return shared_stage(
-            shared,
-            lambda: run_stage(
-                work_for(list(gates)), engine, store_root=self.root / STORE, cache=self.cache, report=report
-            ),
-        )
+        def compute() -> StageResult:
+            work = work_for(list(gates))
+            with warnings.catch_warnings():
+                # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
+                warnings.simplefilter("ignore")
+                return run_stage(work, engine, store_root=self.root / STORE, cache=self.cache, report=report)
 
-    def judge(self, evalset: EvalSet, gate: GateSpec, stage: Callable[[], StageResult]) -> Verdict:
+        return shared_stage(shared, compute)
+
+    def make_overlaps(self) -> Overlaps:
+        """Where gates ask what the training data and an eval set share."""
+        from pytest_ftgate.overlap_gate import Overlaps
+
+        return Overlaps(self.candidate)
+
+    def judge(self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult]) -> Verdict:
         """The Verdict of one gate."""
         from pytest_ftgate.measure import Levels
         from pytest_ftgate.run import judge_gate
 
         levels = Levels(ALPHA, sum(file.hypotheses for file in self.required))
-        return judge_gate(evalset, gate, self.candidate, levels, stage)
+        return judge_gate(evalset, gate, overlaps, levels, stage)
 
 
 VERDICT_PROPERTY = "ftgate.verdict"

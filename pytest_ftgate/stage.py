@@ -50,7 +50,7 @@ class StageResult:
     withheld: dict[str, int] = field(default_factory=dict)
     """`evalset/system` -> shots and passages left out because they hold the evaluated example."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    """side -> {planned, unique, stored, generated, rejected}"""
+    """side -> {planned, unique, stored, generated, rejected, unsaved}"""
     engine: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -130,6 +130,7 @@ def _answer(
     }
     if missing:
         answers.update(_generate(missing, engine, store, name, report))
+    result.counts[name]["unsaved"] = store.unsaved if store else 0
     lost = len(side.requests) - len(answers)
     if lost:
         raise EngineError(f"the engine returned no answer for {lost} of {len(side.requests)} prompts")

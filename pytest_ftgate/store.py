@@ -7,6 +7,7 @@ stored. Values are data: JSON only.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -36,14 +37,14 @@ class Store:
         self._path = root / SCHEMA / f"{fingerprint}.jsonl"
         self.rejected = 0
         """Lines that failed their checksum in the last `load`."""
+        self.unsaved = 0
+        """Generations that could not be written: the folder is not writable, or the disk is full."""
 
     def load(self) -> dict[str, Generation]:
         """Key -> Generation of every sound line; the last of equal keys."""
         self.rejected = 0
         found: dict[str, Generation] = {}
-        if not self._path.is_file():
-            return found
-        with self._path.open("rb") as file:
+        with contextlib.suppress(OSError), self._path.open("rb") as file:
             for line in file:
                 entry = _sound(line)
                 if entry is None:
@@ -53,10 +54,16 @@ class Store:
         return found
 
     def append(self, entries: Iterable[tuple[str, Generation]]) -> None:
-        """Add generations durably: one write and one fsync for all, under a lock that other processes respect."""
-        block = b"".join(_line(key, generation) for key, generation in entries if generation.finish_reason != "error")
-        if not block:
-            return
+        """Add generations durably; what cannot be written is counted, and costs time in the next run, no more."""
+        lines = [_line(key, generation) for key, generation in entries if generation.finish_reason != "error"]
+        try:
+            if lines:
+                self._write(b"".join(lines))
+        except OSError:
+            self.unsaved += len(lines)
+
+    def _write(self, block: bytes) -> None:
+        """One write and one fsync for all, under a lock that other processes respect."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(f"{self._path}.lock"), self._path.open("ab") as file:
             if file.tell() and not _ends_with_newline(self._path):

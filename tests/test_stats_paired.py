@@ -175,6 +175,16 @@ def test_certified_bound_is_rejected_and_what_lies_just_above_is_not(table: tupl
     assert bound <= high
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("delta0", [-0.999999, -1e-12, 0.0, 1e-12, 0.999999])
+@pytest.mark.parametrize("n", [1, 2, 77])
+def test_extreme_tables_and_margins_give_probabilities(n: int, delta0: float) -> None:
+    for gains, losses in ((0, 0), (n, 0), (0, n), (n // 2, n - n // 2)):
+        p_value = paired_p_value(gains, losses, n, delta0=delta0)
+        assert 0.0 <= p_value <= 1.0
+        assert p_value + paired_p_value(losses, gains, n, delta0=-delta0) >= 1.0 - 1e-6
+
+
 def test_large_n_bound_is_the_score_interval() -> None:
     low, _ = tango_interval(300, 200, 5000, confidence=0.9)
     assert certified_lower_bound(300, 200, 5000) == pytest.approx(low, abs=1e-9)

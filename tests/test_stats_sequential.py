@@ -162,6 +162,8 @@ def test_early_floor_keeps_its_level() -> None:
 def test_split_of_alpha() -> None:
     assert early_level(0.05) == pytest.approx(0.01)
     assert final_level(0.05) == pytest.approx(0.04)
+    final = LEVELS.final()
+    assert (final.alpha, final.fail_first, final.fail_last) == pytest.approx((0.04, 0.04 / 3, 0.04))
 
 
 def test_impossible_states_are_refused() -> None:

@@ -37,6 +37,7 @@ def test_paths_are_relative_to_the_file_and_defaults_are_filled_in(here: Path) -
     assert config.base.directory == here / "base"
     assert config.data.train == (here / "train.jsonl",)
     assert config.output_dir == here / "runs" / "a"
+    assert config.lora is not None
     assert config.lora["r"] == 8
     assert config.lora["bias"] == "none"
     assert config.sft["learning_rate"] == 1e-2
@@ -89,6 +90,7 @@ def test_qlora_has_the_published_settings(here: Path) -> None:
         ("seed: 0}", "seed: 0, warmup_ratio: 0.1, warmup_steps: 5}", 7, "found both"),
         ("seed: 0}", "seed: 0}\nquantization: {bnb_4bit_quant_type: nf4}", 8, "method qlora"),
         ("seed: 0}", "seed: 0, seed: 1}", 7, "seed"),
+        ("method: lora", "method: full", 6, "no adapter settings with method full"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_its_line(here: Path, old: str, new: str, line: int, expected: str) -> None:
@@ -135,7 +137,7 @@ def test_the_libraries_accept_the_defaults(here: Path) -> None:
     assert args.warmup_steps == 0.03
     assert args.get_warmup_steps(1000) == 30
     assert args.bf16 is False
-    assert LoraConfig(**config.lora).r == 8
+    assert LoraConfig(**(config.lora or {})).r == 8
     written = {
         name: value for name, value in arguments.items() if name not in ("optim", "report_to", "lr_scheduler_type")
     }

@@ -12,6 +12,7 @@ from training_base import CONFIG, TEMPLATE, Rows, chat_row, color_rows, make_bas
 from evalsets.errors import TrainingDataError
 from training.config import load_config
 from training.preflight import Checked, check, describe
+from training.train import Device, require_memory
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_copies_are_counted_and_named(tmp_path: Path, base: Path) -> None:
 def test_conflicting_answers_are_counted_and_named(tmp_path: Path, base: Path) -> None:
     rows = many()
     prompt = rows[7]["messages"][0]["content"]
-    (warning,) = checked(tmp_path, base, [*rows, chat_row(prompt, "something else")]).warnings
+    (warning,) = checked(tmp_path, base, [*rows, chat_row(prompt, '{"color": "mauve"}')]).warnings
     assert "1 prompts have several different answers (0.8% of rows)" in warning
     assert "train.jsonl:8 and " in warning
 
@@ -90,7 +91,7 @@ def test_empty_answers_stop_the_run(tmp_path: Path, base: Path) -> None:
 
 def test_some_cut_answers_are_a_warning_many_are_an_error(tmp_path: Path, base: Path) -> None:
     config = CONFIG.replace("max_length: 64", "max_length: 40")
-    long = [chat_row(f"copy {i}", "red car " * 30) for i in range(50)]
+    long = [chat_row(f"copy {i}", json.dumps({"color": "red car " * 30})) for i in range(50)]
     (warning,) = checked(tmp_path / "a", base, [*many(), *long[:10]], config=config).warnings
     assert "10 of 250 answers are cut at max_length 40" in warning
     assert "train.jsonl:241" in warning
@@ -113,6 +114,70 @@ OPEN_ENDED = TEMPLATE.replace("<|end|>{% endgeneration %}", "{% endgeneration %}
 END_OUTSIDE = TEMPLATE.replace("<|end|>{% endgeneration %}", "{% endgeneration %}<|end|>")
 UNMARKED = TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
 EVERY_TURN = CONFIG.replace("seed: 0", "seed: 0, assistant_only_loss: true")
+
+
+def test_answers_that_break_the_form_of_the_others_are_named(tmp_path: Path, base: Path) -> None:
+    rows = [*many(), chat_row("the red car x", "red"), chat_row("the red car y", '{"colour": "red"}')]
+    not_json, other_keys = checked(tmp_path, base, rows).warnings
+    assert "1 of 242 answers are no JSON object, unlike the others: " in not_json
+    assert "train.jsonl:241" in not_json
+    assert "1 of 242 answers have other JSON keys than most: " in other_keys
+    assert "train.jsonl:242" in other_keys
+
+
+def test_free_text_answers_are_no_broken_json(tmp_path: Path, base: Path) -> None:
+    rows = [chat_row(f"say {i}", f"{i}" if i % 2 else f'{{"n": {i}}}') for i in range(240)]
+    assert checked(tmp_path, base, rows).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [
+        "{r: 8}",
+        "{r: 4, use_dora: true}",
+        "{r: 8, target_modules: [q_proj, v_proj]}",
+        "{r: 8, exclude_modules: [down_proj]}",
+        "{r: 8, target_modules: [q_proj], layers_to_transform: [1]}",
+        "{r: 8, target_modules: [mlp.up_proj]}",
+    ],
+)
+def test_trained_parameters_are_counted_as_peft_has_them(tmp_path: Path, base: Path, lora: str) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    result = checked(tmp_path, base, config=CONFIG.replace("{r: 8, lora_alpha: 16}", lora))
+    model = AutoModelForCausalLM.from_pretrained(base)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **(result.config.lora or {})))
+    assert result.memory.trained == adapted.get_nb_trainable_parameters()[0]
+    assert result.memory.weights == weights
+
+
+def test_memory_by_method(tmp_path: Path, base: Path) -> None:
+    lora = checked(tmp_path / "lora", base).memory
+    assert lora.bytes == lora.weights * 2 + lora.trained * 16
+    qlora = checked(tmp_path / "q", base, config=CONFIG.replace("method: lora", "method: qlora")).memory
+    assert qlora.bytes < lora.bytes + lora.weights * 2
+    config = CONFIG.replace("method: lora", "method: full").replace("lora: {r: 8, lora_alpha: 16}\n", "")
+    full = checked(tmp_path / "full", base, config=config).memory
+    assert (full.trained, full.bytes) == (full.weights, 16 * full.weights)
+
+
+def test_a_gpu_that_is_too_small_is_refused_before_loading(tmp_path: Path, base: Path) -> None:
+    result = checked(tmp_path, base)
+    small = Device(cuda=True, bf16=True, name="small GPU", free_bytes=result.memory.bytes - 1)
+    with pytest.raises(TrainingDataError, match=r"GiB of free GPU memory for lora, found .* on 'small GPU'"):
+        require_memory(result, small, bf16=True)
+    require_memory(result, Device(True, True, "fits", result.memory.bytes), bf16=True)
+    require_memory(result, Device(False, False, "cpu"), bf16=False)
+
+
+@pytest.mark.parametrize("data", [b"version https://git-lfs.github.com/spec/v1\n", b"\x02" + bytes(7) + b"[]", b""])
+def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path, base: Path, data: bytes) -> None:
+    path = make_project(tmp_path, base)
+    (tmp_path / "base" / "model.safetensors").write_bytes(data)
+    with pytest.raises(TrainingDataError, match=r"base\.id: expected weights in safetensors files, found"):
+        check(load_config(path))
 
 
 @pytest.mark.parametrize(

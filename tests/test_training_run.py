@@ -7,17 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_base import CONFIG, chat_row, color_rows, make_base, make_project, write_rows
+from training_base import CONFIG, chat_row, make_base, make_project, write_rows
 
 from evalsets.digests import base_digests, file_sha256, text_sha256
 from evalsets.errors import TrainingDataError
 from evalsets.manifest import Manifest, read_manifest, write_manifest
-from training import __main__ as command
 from training import train as trainer_module
 from training.config import load_config
 from training.preflight import check
@@ -37,15 +35,15 @@ def project(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     here = tmp_path_factory.mktemp("project")
     path = make_project(here, base)
     kept: list[Any] = []
-    write = trainer_module.write_adapter
-    trainer_module.write_adapter = lambda trainer, *args, **kwargs: (  # type: ignore[assignment]
+    write = trainer_module.write_result
+    trainer_module.write_result = lambda trainer, *args, **kwargs: (  # type: ignore[assignment]
         kept.append(logits_of(trainer.model, base)),
         write(trainer, *args, **kwargs),
     )
     try:
         run(path)
     finally:
-        trainer_module.write_adapter = write
+        trainer_module.write_result = write
     here.joinpath("trained.json").write_text(json.dumps(kept[0].tolist()))
     return here
 
@@ -115,6 +113,8 @@ def test_the_same_seed_gives_the_same_bytes_another_seed_others(project: Path) -
     first, again, other = (base_digests(project / "runs" / name) for name in ("a", "again", "other"))
     assert again == first
     assert other["adapter_model.safetensors"] != first["adapter_model.safetensors"]
+    modules = json.loads((project / "runs" / "a" / "adapter_config.json").read_text())["target_modules"]
+    assert modules == sorted(modules)  # a set's order differs from process to process
     configs = [(project / "runs" / name / "adapter_config.json").read_bytes() for name in ("a", "again")]
     assert configs[0] == configs[1]
 
@@ -175,21 +175,54 @@ def test_replay_rows_are_trained_and_recorded(tmp_path: Path, base: Path) -> Non
     assert manifest.hyperparameters["data"] == {"rows": 160, "replay_rows": 40, "replay_share": 0.25}
 
 
+def test_full_fine_tuning_writes_a_model(tmp_path: Path, base: Path) -> None:
+    config = CONFIG.replace("method: lora", "method: full").replace("lora: {r: 8, lora_alpha: 16}\n", "")
+    path = make_project(tmp_path, base, config=config.replace("1e-2", "3e-3"))
+    finished = run(path)
+    model = tmp_path / "runs" / "a"
+    assert finished.last_loss < 0.5 < finished.first_loss
+    assert answer_of(loaded(model), base).startswith('{"color": "')
+    weights = base_digests(base)
+    changed = [name for name, digest in base_digests(model).items() if digest != weights[name]]
+    assert changed == ["model.safetensors"]
+    assert not (model / "adapter_config.json").exists()
+    manifest = read_manifest(model)
+    assert manifest is not None
+    assert manifest.method == "full"
+    assert manifest.base.files == weights
+    assert "lora" not in manifest.hyperparameters
+
+
+def test_full_fine_tuning_keeps_dtype_and_ties_of_the_base(tmp_path: Path, base: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    config = CONFIG.replace("method: lora", "method: full").replace("lora: {r: 8, lora_alpha: 16}\n", "")
+    path = make_project(tmp_path, base, config=config.replace("epochs: 4", "epochs: 1"))
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(base / "model.safetensors").items()}
+    save_file(weights, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    settings = tmp_path / "base" / "config.json"
+    settings.write_text(settings.read_text().replace("float32", "bfloat16"))
+    trained = load_file(run(path).output_dir / "model.safetensors")
+    assert set(trained) == set(weights)
+    assert {tensor.dtype for tensor in trained.values()} == {torch.bfloat16}
+
+
 @pytest.fixture(scope="module")
 def qlora(tmp_path_factory: pytest.TempPathFactory, base: Path) -> tuple[Path, Any, Finished]:
     """(adapter, the trained model, what the run said) of a run on the 4-bit base."""
     here = tmp_path_factory.mktemp("qlora")
     path = make_project(here, base, config=CONFIG.replace("method: lora", "method: qlora"))
     kept: list[Any] = []
-    write = trainer_module.write_adapter
-    trainer_module.write_adapter = lambda trainer, *args, **kwargs: (  # type: ignore[assignment]
+    write = trainer_module.write_result
+    trainer_module.write_result = lambda trainer, *args, **kwargs: (  # type: ignore[assignment]
         kept.append(trainer.model),
         write(trainer, *args, **kwargs),
     )
     try:
         finished = run(path)
     finally:
-        trainer_module.write_adapter = write
+        trainer_module.write_result = write
     return here / "runs" / "a", kept[0], finished
 
 
@@ -279,33 +312,6 @@ def test_there_must_be_something_to_resume(tmp_path: Path, base: Path) -> None:
         train(check(load_config(path)), resume=True)
 
 
-def start(path: Path, *options: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "training", str(path), *options],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def test_interrupting_is_one_line_and_130(tmp_path: Path, base: Path) -> None:
-    process = start(make_project(tmp_path, base, config=CONFIG.replace("epochs: 4", "epochs: 4000")))
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("step "):
-            break
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    rest = process.stderr.read()
-    assert process.wait() == 130
-    assert "interrupted: no adapter was written" in rest
-    assert "Traceback" not in rest
-    assert not (tmp_path / "runs" / "a").exists()
-
-
 @pytest.mark.slow
 def test_two_processes_write_one_adapter(tmp_path: Path, base: Path) -> None:
     path = make_project(tmp_path, base)
@@ -350,88 +356,3 @@ def test_a_run_that_diverges_fails_and_writes_nothing(tmp_path: Path, base: Path
     with pytest.raises(TrainingFailed, match="not finite, so the run diverged"):
         run(path)
     assert not (tmp_path / "runs" / "a").exists()
-
-
-def test_an_existing_directory_is_replaced_only_where_asked(tmp_path: Path, base: Path, capsys: Any) -> None:
-    path = make_project(tmp_path, base, config=CONFIG.replace("epochs: 4", "epochs: 1"))
-    old = tmp_path / "runs" / "a"
-    old.mkdir(parents=True)
-    (old / "mine.txt").write_text("keep")
-    assert command.main([str(path)]) == 4
-    assert "expected a new directory, found" in capsys.readouterr().err
-    assert (old / "mine.txt").exists()
-    assert command.main([str(path), "--overwrite"]) == 0
-    assert read_manifest(old) is not None
-    assert not (old / "mine.txt").exists()
-    assert [entry.name for entry in old.parent.iterdir()] == ["a"]
-    assert f"next     pytest --ft-model={old} evals/" in capsys.readouterr().out
-
-
-def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, base: Path, capsys: Any) -> None:
-    path = make_project(tmp_path, base)
-    before = sorted(tmp_path.rglob("*"))
-    assert command.main([str(path), "--dry-run", "--seed", "3"]) == 0
-    out = capsys.readouterr().out
-    assert "seed 3" in out
-    assert 'trained  {"color": "red"}<|end|>' in out
-    assert "dry run: nothing was trained or written" in out
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_target_modules_that_do_not_exist_are_one_message(tmp_path: Path, base: Path, capsys: Any) -> None:
-    path = make_project(tmp_path, base, config=CONFIG.replace("r: 8", "r: 8, target_modules: [no_such_proj]"))
-    assert command.main([str(path)]) == 4
-    assert "no_such_proj" in capsys.readouterr().err
-    assert list(tmp_path.joinpath("runs").iterdir()) == []
-
-
-def test_a_corrupt_base_is_one_message(tmp_path: Path, base: Path, capsys: Any) -> None:
-    path = make_project(tmp_path, base)
-    (tmp_path / "base" / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
-    assert command.main([str(path)]) == 4
-    assert "expected a model that transformers can load" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [[], ["a.yaml", "--seed", "-1"], ["a.yaml", "--unknown"]])
-def test_misuse_is_4(arguments: list[str], capsys: Any) -> None:
-    assert command.main(arguments) == 4
-    assert "usage:" in capsys.readouterr().err
-
-
-def test_help_teaches(capsys: Any) -> None:
-    assert command.main(["--help"], prog="ftgate train") == 0
-    text = capsys.readouterr().out
-    assert text.startswith("usage: ftgate train")
-    assert "target" not in text.split("CONFIG.yaml")[0]
-    for word in ("--dry-run", "replay", "exit codes", "pytest --ft-model="):
-        assert word in text
-
-
-def test_the_example_of_the_help_is_a_training_file(tmp_path: Path) -> None:
-    text = command.parser("x").epilog or ""
-    example = text[text.index("  version: 1") : text.index("The loss")]
-    (tmp_path / "base").mkdir()
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "train.yaml").write_text(example)
-    assert load_config(tmp_path / "here" / "train.yaml").sft["learning_rate"] == 2e-4
-
-
-def test_missing_packages_are_one_line_with_the_pip_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setattr(command, "find_spec", lambda name: None if name in ("trl", "peft") else object())
-    assert command.main([str(tmp_path / "train.yaml")]) == 4
-    assert capsys.readouterr().err == 'python -m training: needs peft, trl: pip install "pytest-ftgate[train]"\n'
-
-
-def test_a_run_as_a_user_sees_it(tmp_path: Path, base: Path) -> None:
-    process = start(make_project(tmp_path, base, rows=color_rows(240)))
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    lines = out.splitlines()
-    assert lines[0].startswith("train    lora on base, seed 0, to ")
-    assert lines[-1].startswith("next     pytest --ft-model=")
-    progress = err.splitlines()
-    assert progress
-    assert all(line.startswith("step ") for line in progress), err
-    assert "loss" in progress[-1]

@@ -24,7 +24,8 @@ TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-WORDS = "the a red green blue small big car house tree is on under near old new say name which what number of".split()
+SENTENCE = "the a red green blue small big car house tree is on under near old new say name which what number of"
+WORDS = SENTENCE.split()
 CONTEXT = 256
 N = 60
 """Examples in each eval set: enough to certify the bounds used here, few enough for a tenth of a second."""
@@ -125,7 +126,7 @@ prompt: {{system: "Answer.", user: "{{q}}"}}
 generation: {{max_new_tokens: 4}}
 scorer: exact
 """
-STOPPED = HEAD.replace("max_new_tokens: 4", "max_new_tokens: 24, stop: [e, a, i, o, u, n, s, t, r, A, E, B, C, 1, 2]")
+STOPPED = HEAD.replace("max_new_tokens: 4", "max_new_tokens: 24, stop: [e, a, i, o, u, n, s, t, r, A, E, B, C]")
 """As HEAD, with stop strings that even a random model soon writes: an answer that is cut off has no good format."""
 BASELINES = """\
 baselines:

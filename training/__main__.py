@@ -24,7 +24,7 @@ _EXAMPLE = """\
 A training file (keys as in TRL's SFTConfig and peft's LoraConfig; paths are relative to it):
 
   version: 1
-  method: lora                    # or qlora: the base in 4 bits
+  method: lora                    # or qlora: the base in 4 bits; or full: all weights
   base: {id: ../base}             # a directory; a hub id needs `revision:` with its 40-digit commit
   data:
     train: [train.jsonl]          # rows: messages, or prompt and completion
@@ -44,7 +44,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     """The command line, under the name that the user typed."""
     made = argparse.ArgumentParser(
         prog=prog,
-        description="Train a LoRA adapter, and record in ftgate.json what it was made from.",
+        description="Train a LoRA adapter (or a whole model), and record in ftgate.json what it was made from.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -115,9 +115,9 @@ def _train(options: argparse.Namespace) -> int:
     if first:
         for text in finished.warnings[len(checked.warnings) :]:
             print(f"warning  {text}")
-        where = shown(finished.output_dir)
+        where, what = shown(finished.output_dir), "model" if config.lora is None else "adapter"
         print(f"loss     {finished.first_loss:.4f} -> {finished.last_loss:.4f} in {finished.steps} steps")
-        print(f"wrote    {where} (adapter, tokenizer, training_log.json, ftgate.json)")
+        print(f"wrote    {where} ({what}, tokenizer, training_log.json, ftgate.json)")
         print(f"next     pytest --ft-model={where} evals/")
     return 0
 

@@ -15,8 +15,6 @@ from evalsets.strictyaml import Document, read_yaml
 from evalsets.types import Json
 from evalsets.wording import brief, shown
 
-LORA_METHODS = ("lora", "qlora")
-
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
@@ -47,12 +45,12 @@ class TrainingConfig:
 
     path: Path
     method: str
-    """lora · qlora"""
+    """lora · qlora · full"""
     base: BaseModel
     data: Data
     output_dir: Path
-    lora: Mapping[str, Json]
-    """LoraConfig arguments, complete."""
+    lora: Mapping[str, Json] | None
+    """LoraConfig arguments, complete; None for the method full."""
     sft: Mapping[str, Json]
     """SFTConfig arguments, complete, with `warmup_ratio` and `optim` as written."""
     quantization: Mapping[str, Json] | None
@@ -113,7 +111,7 @@ def _build(data: Mapping[str, Json], path: Path, schema: Mapping[str, Any]) -> T
             float(replay["share"]),
         ),
         output_dir=here / data["output_dir"],
-        lora=_filled(schema["lora"], data.get("lora")),
+        lora=None if data["method"] == "full" else _filled(schema["lora"], data.get("lora")),
         sft=sft,
         quantization=_filled(schema["quantization"], data.get("quantization")) if data["method"] == "qlora" else None,
     )
@@ -143,6 +141,12 @@ def _contradictions(document: Document, here: Path) -> list[Problem]:
     if data["method"] != "qlora" and "quantization" in data:
         what = f"expected only with method qlora, found it with method {data['method']}"
         add(("quantization",), what, "delete it, or write `method: qlora`")
+    if data["method"] == "full" and "lora" in data:
+        add(
+            ("lora",),
+            "expected no adapter settings with method full, found some",
+            "delete them, or write `method: lora`",
+        )
     if "warmup_ratio" in sft and sft.get("warmup_steps") is not None:
         add(("sft", "warmup_steps"), "expected either warmup_steps or warmup_ratio, found both", "delete one")
     return found

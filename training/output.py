@@ -84,26 +84,47 @@ def require_same_plan(config: TrainingConfig, manifest: Manifest) -> None:
         raise TrainingDataError([Problem(shown(config.path), None, "", what, fix)])
 
 
-def write_adapter(
+def write_result(
     trainer: Any, config: TrainingConfig, base: Path, *, state: Mapping[str, Any], manifest: Manifest
 ) -> None:
-    """Everything of the finished adapter, not yet under its name; the manifest last."""
+    """Everything of the finished adapter or model, not yet under its name; the manifest last."""
     result = partial_dir(config) / "result"
     if result.exists():  # of a run that was killed while it wrote
         shutil.rmtree(result)
     result.mkdir()
-    adapter = trainer.model.peft_config["default"]
-    # peft would write this machine's path to the base. "auto" for the embeddings would ask the hub about it.
-    adapter.base_model_name_or_path = _base_name(config)
-    adapter.revision = config.base.revision
-    trainer.model.save_pretrained(result, state_dict=state, save_embedding_layers=False)
-    (result / "README.md").unlink(missing_ok=True)  # peft's empty model card
-    _sort_lists(result / "adapter_config.json")
+    if config.lora is None:
+        _write_model(trainer.model, base, result, state)
+    else:
+        _write_adapter(trainer.model, config, result, state)
     for name in _tokenizer_files(base):
         shutil.copyfile(base / name, result / name)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     (result / LOG_NAME).write_text(json.dumps(log, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     write_manifest(result, manifest)
+
+
+def _write_adapter(model: Any, config: TrainingConfig, result: Path, state: Mapping[str, Any]) -> None:
+    adapter = model.peft_config["default"]
+    # peft would write this machine's path to the base. "auto" for the embeddings would ask the hub about it.
+    adapter.base_model_name_or_path = _base_name(config)
+    adapter.revision = config.base.revision
+    model.save_pretrained(result, state_dict=state, save_embedding_layers=False)
+    (result / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    _sort_lists(result / "adapter_config.json")
+
+
+def _write_model(model: Any, base: Path, result: Path, state: Mapping[str, Any]) -> None:
+    """All weights, in the base's own dtype, with the base's own config: training changes neither."""
+    from transformers import AutoConfig
+
+    dtype = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype or model.dtype
+    # Tied weights are one tensor under two names and must stay one, or both would be written.
+    converted = {weights.data_ptr(): weights.to(dtype) for weights in state.values()}
+    model.save_pretrained(result, state_dict={name: converted[weights.data_ptr()] for name, weights in state.items()})
+    for name in ("config.json", "generation_config.json"):
+        (result / name).unlink(missing_ok=True)
+        if (base / name).is_file():
+            shutil.copyfile(base / name, result / name)
 
 
 def _base_name(config: TrainingConfig) -> str:

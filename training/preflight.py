@@ -1,12 +1,8 @@
-"""What can be known in seconds, before a model is loaded: errors stop the run, warnings stay in `ftgate.json`.
-
-The data-size advice follows common experience with instruction tuning, not a theorem; docs/training.md has its sources.
-"""
+"""What can be known in seconds, before a model is loaded: errors stop the run, warnings stay in `ftgate.json`."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,18 +14,15 @@ from typing import Any
 from evalsets.errors import Problem, TrainingDataError
 from evalsets.types import TrainingRow
 from evalsets.wording import brief, listed, shown
+from training.advice import names, warnings_for
 from training.base import base_directory, context_length, load_tokenizer, stop_ids
 from training.config import TrainingConfig
 from training.data import Encoded, Mix, encode, load_mix
+from training.memory import Memory, least_memory
 
 MAX_CUT_SHARE = 0.1
 """Above this share of rows with a cut answer the run stops: the model would learn to break off."""
-SMALL_ROWS, FEW_ROWS = 50, 200
-NAMED = 5
-"""Rows named in one message."""
-
 _GENERATION_BLOCK = re.compile(r"\{%[-+]?\s*generation\b")
-_EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +37,8 @@ class Checked:
     encoded: tuple[Encoded, ...]
     """One for each row of the mix, in order; not yet cut at max_length."""
     warnings: tuple[str, ...]
+    memory: Memory
+    """What a GPU with bf16 must have at the very least."""
 
 
 def check(config: TrainingConfig) -> Checked:
@@ -53,6 +48,7 @@ def check(config: TrainingConfig) -> Checked:
     """
     mix = load_mix(config.data, seed=config.seed)
     base = base_directory(config)
+    memory = _memory(config, base)
     tokenizer = load_tokenizer(config, base)
     _require(_template_problems(config, tokenizer, mix.rows))
     every_turn = bool(config.sft["assistant_only_loss"])
@@ -66,15 +62,8 @@ def check(config: TrainingConfig) -> Checked:
             *_module_problems(config),
         ]
     )
-    warnings = (
-        *_size_warnings(mix),
-        *_cut_warnings(config, mix.rows, encoded),
-        *_repeat_warnings(mix.rows),
-        *_form_warnings(tokenizer, mix.rows, encoded),
-        *_token_warnings(tokenizer, encoded, stops),
-        *_config_warnings(config),
-    )
-    return Checked(config, base, tokenizer, mix, encoded, warnings)
+    warnings = warnings_for(config, tokenizer, mix, encoded, stops=stops)
+    return Checked(config, base, tokenizer, mix, encoded, tuple(warnings), memory)
 
 
 def describe(checked: Checked) -> str:
@@ -88,6 +77,7 @@ def describe(checked: Checked) -> str:
         f"rows     {rows} ({rows - replay} target, {replay} replay) from {files}",
         f"tokens   {sum(lengths)}, {trained} of them trained; a row: min {lengths[0]}, median {median(lengths):g}, "
         f"95 % {p95}, max {lengths[-1]}; max_length {checked.config.sft['max_length']}",
+        f"weights  {checked.memory}",
         *_rendered(checked.tokenizer, checked.encoded[0]),
         *(f"warning  {text}" for text in checked.warnings),
     ]
@@ -104,6 +94,15 @@ def _visible(text: str, limit: int) -> str:
     if len(text) > limit:
         text = f"{text[: limit // 2]} ... {text[-limit // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _memory(config: TrainingConfig, base: Path) -> Memory:
+    try:
+        return least_memory(config, base, bf16=config.sft["bf16"] is not False)
+    except (OSError, ValueError) as error:
+        what = f"expected weights in safetensors files, found: {brief(str(error))}"
+        fix = f"fetch the files in {shown(base)} again (`git lfs pull`, where they are pointers)"
+        raise TrainingDataError([Problem(shown(config.path), None, "base.id", what, fix)]) from None
 
 
 def _require(problems: Iterable[Problem]) -> None:
@@ -192,89 +191,11 @@ def _runs(one: Encoded) -> list[tuple[int, list[int]]]:
 
 
 def _module_problems(config: TrainingConfig) -> list[Problem]:
-    targets = config.lora["target_modules"]
-    if "lm_head" not in (targets if isinstance(targets, list) else []):
+    if config.lora is None or "lm_head" not in names(config.lora["target_modules"]):
         return []
     what = "expected modules that TRL can adapt, found lm_head (its loss reads that weight directly)"
     fix = "delete lm_head, or list it under modules_to_save"
     return [Problem(shown(config.path), None, "lora.target_modules", what, fix)]
-
-
-def _size_warnings(mix: Mix) -> list[str]:
-    rows = len(mix.rows) - mix.replay_rows
-    if rows < SMALL_ROWS:
-        return [f"{rows} target rows: too few to expect a change that lasts; collect a few hundred first"]
-    if rows < FEW_ROWS:
-        return [f"{rows} target rows: enough for small changes of style or format; 500 to 1,000 for a focused task"]
-    return []
-
-
-def _cut_warnings(config: TrainingConfig, rows: Sequence[TrainingRow], encoded: Sequence[Encoded]) -> list[str]:
-    limit = int(config.sft["max_length"])
-    cut = [row for row, one in zip(rows, encoded, strict=True) if any(one.mask[limit:])]
-    if not cut:
-        return []
-    return [f"{len(cut)} of {len(rows)} answers are cut at max_length {limit} and teach no end mark: {_named(cut)}"]
-
-
-def _repeat_warnings(rows: Sequence[TrainingRow]) -> list[str]:
-    """Exact duplicates, and one prompt with several answers."""
-    answers: dict[tuple[tuple[str, str], ...], Counter[str]] = defaultdict(Counter)
-    where: dict[tuple[tuple[str, str], ...], list[TrainingRow]] = defaultdict(list)
-    for row in rows:
-        prompt = tuple((m.role, m.content) for m in row.messages[:-1])
-        answers[prompt][row.messages[-1].content] += 1
-        where[prompt].append(row)
-    copies = [p for p, counts in answers.items() if any(n > 1 for n in counts.values())]
-    conflicts = [p for p, counts in answers.items() if len(counts) > 1]
-    warnings = []
-    if copies:
-        extra = sum(n - 1 for p in copies for n in answers[p].values())
-        warnings.append(f"{extra} rows are exact copies of earlier rows: {_named(where[copies[0]])}")
-    if conflicts:
-        share = sum(len(where[p]) for p in conflicts) / len(rows)
-        text = f"{len(conflicts)} prompts have several different answers ({share:.1%} of rows): "
-        warnings.append(text + _named(where[conflicts[0]]))
-    return warnings
-
-
-def _form_warnings(tokenizer: Any, rows: Sequence[TrainingRow], encoded: Sequence[Encoded]) -> list[str]:
-    warnings = []
-    text_rows = [row for row in rows if row.form == "text_completion"]
-    if tokenizer.chat_template is not None and text_rows:
-        few = f"{len(text_rows)} of {len(rows)} rows are plain text, but the base has a chat template"
-        warnings.append(f"{few}: evaluate with `prompt: {{text: ...}}`, or write the rows as messages")
-    parted = [row for row, one in zip(rows, encoded, strict=True) if not one.prompt_kept]
-    if parted:
-        text = f"{len(parted)} of {len(rows)} prompts are tokenized differently alone than before their answer"
-        warnings.append(f"{text}, so training shows another context than inference: {_named(parted)}")
-    return warnings
-
-
-def _token_warnings(tokenizer: Any, encoded: Sequence[Encoded], stops: frozenset[int]) -> list[str]:
-    warnings = []
-    if tokenizer.pad_token_id in stops:
-        text = "pad and end mark are one token; the end mark is trained here, as labels are masked by position"
-        warnings.append(f"{text}, but tools that mask by pad id would lose it")
-    bos = tokenizer.bos_token_id
-    if bos is not None and any(list(one.input_ids[:2]) == [bos, bos] for one in encoded):
-        warnings.append("rows begin with two begin marks (bos): the chat template and the tokenizer both add one")
-    return warnings
-
-
-def _config_warnings(config: TrainingConfig) -> list[str]:
-    touched = [*_names(config.lora["modules_to_save"]), *_names(config.lora["target_modules"])]
-    if embeddings := sorted({name for name in touched if name.split(".")[-1] in _EMBEDDINGS}):
-        return [f"{listed(embeddings)} trained: where embeddings are tied, input and output change together"]
-    return []
-
-
-def _names(value: object) -> list[str]:
-    return value if isinstance(value, list) else []
-
-
-def _named(rows: Sequence[TrainingRow]) -> str:
-    return listed([f"{shown(row.path)}:{row.row}" for row in rows[:NAMED]]) + (", ..." if len(rows) > NAMED else "")
 
 
 def _first(rows: Sequence[TrainingRow], wanted: Callable[[TrainingRow], bool]) -> TrainingRow | None:

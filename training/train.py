@@ -1,4 +1,4 @@
-"""One run: load the base, train with TRL's SFTTrainer, write the adapter, and `ftgate.json` last.
+"""One run: load the base, train with TRL's SFTTrainer, write adapter or model, and `ftgate.json` last.
 
 Everything is written below `OUTPUT.partial` and renamed at the end, so a killed run leaves nothing that looks finished.
 """
@@ -19,6 +19,7 @@ from training.base import load_model
 from training.config import TrainingConfig
 from training.data import to_dataset
 from training.manifest import build_manifest
+from training.memory import least_memory
 from training.output import (
     discard,
     last_checkpoint,
@@ -27,8 +28,8 @@ from training.output import (
     publish,
     require_free,
     require_same_plan,
-    write_adapter,
     write_plan,
+    write_result,
 )
 from training.preflight import Checked
 from training.progress import ProgressLine, progress_callback
@@ -49,6 +50,8 @@ class Device:
     """Whether it can compute in bfloat16."""
     name: str
     """`cpu`, or the name of the GPU."""
+    free_bytes: int | None = None
+    """Free memory of the GPU; None on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +70,18 @@ class Finished:
 def train(
     checked: Checked, *, overwrite: bool = False, resume: bool = False, line: ProgressLine | None = None
 ) -> Finished:
-    """Train and write one adapter directory; `resume` continues from the last checkpoint of an unfinished run.
+    """Train and write one adapter (or model) directory.
 
-    Of several processes, each runs this and the first writes. Raises TrainingDataError (the base or the settings
-    cannot be used) and TrainingFailed.
+    `resume` continues from the last checkpoint of an unfinished run. Of several processes, each runs this and the
+    first writes. Raises TrainingDataError (the base or the settings cannot be used) and TrainingFailed.
     """
     config = checked.config
     require_free(config, overwrite=overwrite, resume=resume)
     device = find_device()
     arguments, notes = sft_arguments(config, device)
     args = _sft_config(config, arguments, partial_dir(config))
+    if args.world_size == 1:  # several processes may share the model between them
+        require_memory(checked, device, bf16=args.bf16)
     if args.process_index == 0 and not resume:
         make_fresh(config)
     args.distributed_state.wait_for_everyone()
@@ -95,7 +100,7 @@ def train(
     manifest = _run(trainer, manifest, last_checkpoint(config) if resume else None)
     state = trainer.accelerator.get_state_dict(trainer.model)
     if args.process_index == 0:
-        write_adapter(trainer, config, checked.base, state=state, manifest=manifest)
+        write_result(trainer, config, checked.base, state=state, manifest=manifest)
         publish(config)
     args.distributed_state.wait_for_everyone()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -108,7 +113,18 @@ def find_device() -> Device:
 
     if not torch.cuda.is_available():
         return Device(cuda=False, bf16=False, name="cpu")
-    return Device(cuda=True, bf16=torch.cuda.is_bf16_supported(), name=torch.cuda.get_device_name())
+    free, _ = torch.cuda.mem_get_info()
+    return Device(True, torch.cuda.is_bf16_supported(), torch.cuda.get_device_name(), free)
+
+
+def require_memory(checked: Checked, device: Device, *, bf16: bool) -> None:
+    """Raises TrainingDataError where the device cannot even hold weights, gradients and optimizer states."""
+    least = least_memory(checked.config, checked.base, bf16=bf16).bytes
+    if device.free_bytes is not None and least > device.free_bytes:
+        found = f"found {device.free_bytes / 2**30:.2f} GiB on {brief(device.name)}"
+        what = f"expected at least {least / 2**30:.2f} GiB of free GPU memory for {checked.config.method}, {found}"
+        fix = "write `method: qlora`, take a smaller base, or free the GPU"
+        raise TrainingDataError([Problem(shown(checked.config.path), None, "method", what, fix)])
 
 
 def sft_arguments(config: TrainingConfig, device: Device) -> tuple[dict[str, Json], list[str]]:
@@ -165,6 +181,7 @@ def _trainer(checked: Checked, args: Any, line: ProgressLine) -> Any:
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
+    lora = checked.config.lora
     model = load_model(checked.config, checked.base, bf16=args.bf16, device=args.device)
     disable_progress_bar()  # one for each step of TRL's preparation: noise beside our own line
     try:
@@ -173,7 +190,7 @@ def _trainer(checked: Checked, args: Any, line: ProgressLine) -> Any:
             args=args,
             train_dataset=to_dataset(checked.encoded),
             processing_class=checked.tokenizer,
-            peft_config=LoraConfig(task_type="CAUSAL_LM", **checked.config.lora),
+            peft_config=None if lora is None else LoraConfig(task_type="CAUSAL_LM", **lora),
             callbacks=[progress_callback(line)],
         )
     except ValueError as error:
@@ -211,7 +228,6 @@ def _hyperparameters(
 ) -> dict[str, Json]:
     config, mix = checked.config, checked.mix
     found: dict[str, Json] = {
-        "lora": dict(config.lora),
         "sft": {**arguments, "assistant_only_loss": config.sft["assistant_only_loss"]},
         "data": {
             "rows": len(mix.rows),
@@ -221,6 +237,8 @@ def _hyperparameters(
         "device": device.name,
         "processes": processes,
     }
+    if config.lora is not None:
+        found["lora"] = dict(config.lora)
     if config.quantization is not None:
         found["quantization"] = dict(config.quantization)
     return found

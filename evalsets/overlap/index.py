@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsets.overlap.hashing import I64, U64, Batch, batch_of, grams
-from evalsets.overlap.postings import F64, Postings, groups
+from evalsets.overlap.postings import F64, Postings, Shared, groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +103,21 @@ class View:
         self._hashes = index.grams[self._ids]
         bits = int(max(len(self._hashes) * 16, 2**12) - 1).bit_length()
         self._shift = np.uint64(64 - bits)
-        self._present = np.zeros(1 << bits, np.bool_)
-        self._present[self._hashes >> self._shift] = True
+        prefix = (self._hashes >> self._shift).astype(np.int64)
+        self._slot = np.full(1 << bits, -1, np.int32)  # first gram with these leading bits
+        self._slot[prefix[::-1]] = np.arange(len(prefix), dtype=np.int32)[::-1]
+        self._most = int(np.bincount(np.unique(prefix, return_inverse=True)[1]).max(initial=0))
 
     def hits(self, batch: Batch) -> tuple[I64, I64]:
         """(token positions whose gram is active, place of that gram in the view), by ascending position."""
         hashes, inside = grams(batch)
-        if not len(self._hashes):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        maybe = np.flatnonzero(self._present[hashes >> self._shift] & inside)
-        found = hashes[maybe]
-        at = np.minimum(np.searchsorted(self._hashes, found), len(self._hashes) - 1)
-        real = self._hashes[at] == found
+        slot = self._slot[hashes >> self._shift]
+        maybe = np.flatnonzero((slot >= 0) & inside)
+        found, at = hashes[maybe], slot[maybe].astype(np.int64)
+        for _ in range(self._most - 1):  # few grams have the same leading bits
+            at += self._hashes[at] < found
+            np.minimum(at, len(self._hashes) - 1, out=at)
+        real = self._hashes[at] == found if len(self._hashes) else np.zeros(0, np.bool_)
         return maybe[real], at[real]
 
     def entries(self) -> tuple[I64, I64, F64]:
@@ -129,17 +132,16 @@ class View:
         """Every (segment, Doc) whose score is at least `least` (one number, or one for each Doc)."""
         position, at = hits if hits is not None else self.hits(batch)
         order, starts = groups(batch.segment[position] * max(len(self._ids), 1) + at)
-        low, last = position[order[starts]], position[order[np.append(starts[1:], len(order)) - 1]]
+        low: I64 = position[order[starts]]
+        last: I64 = position[order[np.append(starts[1:], len(order)) - 1]]
         segment, at = batch.segment[low], at[order[starts]]
-        parts = [
-            _pairs(self.postings, segment[p], at[p], low[p], last[p], least) for p in self.postings.parts(at, segment)
-        ]
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        floor: F64 = np.asarray(least * self.postings.totals * (1 - 1e-6), np.float64)
+        shared = self.postings.shared(segment, at, floor)
+        return _joined([_pairs(part, self.postings.totals, low, last, least) for part in shared])
 
 
-def _pairs(postings: Postings, segment: I64, at: I64, low: I64, last: I64, least: F64 | float) -> Pairs:
-    shared = postings.shared(segment, at)
-    score = np.round(shared.weight / postings.totals[shared.doc], 9)
+def _pairs(shared: Shared, totals: F64, low: I64, last: I64, least: F64 | float) -> Pairs:
+    score = np.round(shared.weight / totals[shared.doc], 9)
     keep = score >= (least if isinstance(least, float) else least[shared.doc])
     if not len(score):
         return Pairs(shared.segment, shared.doc, score, shared.segment, shared.segment)
@@ -149,10 +151,13 @@ def _pairs(postings: Postings, segment: I64, at: I64, low: I64, last: I64, least
 
 
 def _joined(parts: Sequence[Pairs]) -> Pairs:
+    if len(parts) == 1:
+        return parts[0]
+    none = np.zeros(0, np.int64)
     return Pairs(
-        np.concatenate([p.segment for p in parts]),
-        np.concatenate([p.doc for p in parts]),
-        np.concatenate([p.score for p in parts]),
-        np.concatenate([p.low for p in parts]),
-        np.concatenate([p.high for p in parts]),
+        np.concatenate([none, *(p.segment for p in parts)]),
+        np.concatenate([none, *(p.doc for p in parts)]),
+        np.concatenate([np.zeros(0), *(p.score for p in parts)]),
+        np.concatenate([none, *(p.low for p in parts)]),
+        np.concatenate([none, *(p.high for p in parts)]),
     )

@@ -55,7 +55,9 @@ def docs_of(items: Sequence[Item], *, pseudo: bool = False) -> list[Doc]:
         if not pseudo and answer is not None and len(answer) >= SHORT:
             outputs.setdefault(answer, []).append(i)
     docs = [Doc(tuple(g), "input", pseudo, items[g[0]].input, items[g[0]].output) for g in inputs.values()]
-    return docs + [Doc(tuple(g), "output", pseudo, items[g[0]].output or "", None) for g in outputs.values()]
+    # An answer of several examples is a label or a phrase: finding it alone says nothing.
+    single = [g for g in outputs.values() if len(g) == 1]
+    return docs + [Doc(tuple(g), "output", pseudo, items[g[0]].output or "", None) for g in single]
 
 
 def same_inputs(items: Sequence[Item]) -> list[list[int]]:

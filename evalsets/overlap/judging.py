@@ -12,9 +12,9 @@ from evalsets.overlap.answers import same_answer
 from evalsets.overlap.items import Item
 from evalsets.overlap.rephrase import LEAST_TOKENS
 from evalsets.overlap.report import CLASSES, Finding, Span, Where
-from evalsets.overlap.scan import Candidate, Exact, Found, SegmentKind
+from evalsets.overlap.scan import LANES, Candidate, Exact, Found, SegmentKind
 from evalsets.overlap.text import located_tokens
-from evalsets.overlap.verify import Alignment, Class, Judgement, Label, Reference, align, judge, reference
+from evalsets.overlap.verify import SHORT, Alignment, Class, Judgement, Label, Reference, align, judge, reference
 from evalsets.overlap.work import Job
 
 _COPIES_CAP = 10  # of one sampled row in the baseline: one very frequent row must not be the whole rate
@@ -82,13 +82,19 @@ class Judge:
     def _matches(self, d: int, found: Found) -> list[Match]:
         kinds: tuple[SegmentKind, ...] = ("input", "output")
         exact = [self._exact(d, kind, found.exact[d, kind]) for kind in kinds if (d, kind) in found.exact]
+        if self._n_own(d) < SHORT:  # a short answer may be anybody's words
+            exact = [m for m in exact if m.kind == "input"]
         return exact or [*self._near(d, found), *self._rephrased(d, found)]
+
+    def _n_own(self, d: int) -> int:
+        first = self.index.batch.first
+        return int(self._own[first[d] : first[d + 1]].sum())
 
     def _reference(self, d: int, found: Found) -> Reference:
         if d not in self._references:
             mates = list(self.job.frequencies.families.get(d, {}).values())
             if len(mates) < 3:
-                near = found.near.get((d, "input"), {}).values()
+                near = [c for lane in (0, 1) for c in found.near.get((d, lane), {}).values()]
                 mates += [c.text for c in sorted(near, key=lambda c: c.digest)]
             first = self.index.batch.first
             self._references[d] = reference(self.index.docs[d].text, self._own[first[d] : first[d + 1]], mates)
@@ -97,8 +103,9 @@ class Judge:
     def _near(self, d: int, found: Found) -> list[Match]:
         doc = self.index.docs[d]
         matches: list[Match] = []
-        for kind in ("input", "output"):
-            for candidate in found.near.get((d, kind), {}).values():
+        for lane in LANES:
+            kind: SegmentKind = "output" if lane == 2 else "input"
+            for candidate in found.near.get((d, lane), {}).values():
                 ours = self._reference(d, found)
                 alignment = align(ours, candidate.text)
                 same = same_answer(doc.output, candidate.output) if kind == "input" else None
@@ -137,7 +144,7 @@ class Judge:
         doc, candidate, verdict = self.index.docs[d], match.candidate, match.judgement
         first = self.index.batch.first
         n = int(first[d + 1] - first[d])
-        boilerplate = n - int(self._own[first[d] : first[d + 1]].sum())
+        boilerplate = n - self._n_own(d)
         reason = verdict.reason
         if boilerplate:
             reason += f"; {boilerplate} of {n} tokens are shared prompt and do not count"

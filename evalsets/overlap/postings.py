@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,6 +14,8 @@ from evalsets.overlap.hashing import I64, U64
 F64 = NDArray[np.float64]
 
 _EXPANSION = 1_000_000  # (feature, Doc) pairs held at once
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+_SLACK = 1 + 1e-9  # for the rounding of a sum in another order
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +44,27 @@ class Postings:
         self.totals = np.bincount(doc, weight, minlength=self._n_docs)
         """[D] weight of each Doc."""
 
-    def parts(self, feature: I64, segment: I64) -> list[slice]:
-        """Cut the asked features into parts, between segments, that expand to about _EXPANSION pairs at most."""
+    def shared(self, segment: I64, feature: I64, floor: F64, agree: tuple[U64, U64] | None = None) -> Iterator[Shared]:
+        """All pairs of (segment, Doc) that share a weight of at least floor[doc] (and some others), in parts.
+
+        Features are distinct within a segment and ascend there, segments ascend. `agree`: keys of segments and of
+        Docs; pairs whose keys are both known (not 0) and differ are left out.
+        """
+        for part in self._parts(feature, segment):
+            found = self._shared(segment[part], feature[part], floor, agree)
+            found.source[:] += part.start
+            yield found
+
+    def _parts(self, feature: I64, segment: I64) -> list[slice]:
+        """Cut the asked features, between segments, into parts that expand to about _EXPANSION pairs."""
         if not len(feature):
-            return [slice(0, 0)]
+            return []
         size = np.cumsum(self._first[feature + 1] - self._first[feature])
-        marks = np.searchsorted(size, np.arange(1, int(size[-1]) // _EXPANSION + 1) * _EXPANSION)
-        cuts = np.searchsorted(segment, segment[np.minimum(marks, len(segment) - 1)])
+        cuts = np.searchsorted(segment, segment[np.flatnonzero(np.diff(size // _EXPANSION)) + 1])
         edges = [0, *sorted({int(c) for c in cuts} - {0}), len(feature)]
         return [slice(a, b) for a, b in pairwise(edges)]
 
-    def shared(self, segment: I64, feature: I64, agree: tuple[U64, U64] | None = None) -> Shared:
-        """Sum weights over (segment, Doc). Features are distinct within a segment and ascend there.
-
-        `agree`: keys of segments and of Docs; pairs whose keys are both known (not 0) and differ are left out.
-        """
+    def _shared(self, segment: I64, feature: I64, floor: F64, agree: tuple[U64, U64] | None) -> Shared:
         counts = self._first[feature + 1] - self._first[feature]
         source = np.repeat(np.arange(len(feature)), counts)
         entry = np.arange(len(source)) + np.repeat(self._first[feature] - (np.cumsum(counts) - counts), counts)
@@ -63,11 +72,19 @@ class Postings:
             ours, theirs = agree[0][segment][source], agree[1][self._doc[entry]]
             fits = np.flatnonzero((ours == theirs) | (ours == 0) | (theirs == 0))
             source, entry = source[fits], entry[fits]
-        order, starts = groups(segment[source] * self._n_docs + self._doc[entry])
-        source, entry = source[order], entry[order]
+        doc, weight = self._doc[entry], self._weight[entry]
+        cell = segment[source] * self._n_docs + doc
+        # Most pairs share far too little. Sums over buckets of cells are upper bounds that need no sorting.
+        bits = max(int(4 * len(cell)).bit_length(), 8)
+        bucket = ((cell.astype(np.uint64) * _SPREAD) >> np.uint64(64 - bits)).astype(np.int64)
+        bounds = np.bincount(bucket, weight, minlength=1 << bits) * _SLACK
+        maybe = np.flatnonzero(bounds[bucket] >= floor[doc])
+        order, starts = groups(cell[maybe])
+        kept = maybe[order]
         # Features ascend within a pair: the sum has one order, whatever batch the text came in.
-        weight = np.add.reduceat(self._weight[entry], starts) if len(starts) else np.zeros(0)
-        return Shared(segment[source[starts]], self._doc[entry[starts]], weight, source, starts)
+        sums = np.add.reduceat(weight[kept], starts) if len(starts) else np.zeros(0)
+        first = kept[starts]
+        return Shared(segment[source[first]], doc[first], sums, source[kept], starts)
 
 
 def groups(keys: I64) -> tuple[I64, I64]:

@@ -58,13 +58,12 @@ class StemIndex:
         segment, bucket = distinct_stems(batch, n_rows)
         weight = np.bincount(segment, self._idf[bucket], minlength=n_rows).astype(np.float64)
         at = self._at[bucket]
-        # A text of more than four times the Doc's weight cannot reach 0.4, one without weight is boilerplate.
         known = np.flatnonzero((at >= 0) & (self._idf[bucket] > 0))
         keys = output_keys(batch, n_rows)
-        found: list[tuple[I64, I64, F64]] = []
-        feature, asked = at[known].astype(np.int64), segment[known]
-        for part in self._postings.parts(feature, asked):
-            shared = self._postings.shared(asked[part], feature[part], (keys, self._keys))
+        floor = least * self._postings.totals / 2 * (1 - 1e-6)  # of a text with no other stems
+        none = np.zeros(0, np.int64)
+        found: list[tuple[I64, I64, F64]] = [(none, none, np.zeros(0))]
+        for shared in self._postings.shared(segment[known], at[known].astype(np.int64), floor, (keys, self._keys)):
             dice = np.round(2 * shared.weight / (self._postings.totals[shared.doc] + weight[shared.segment]), 9)
             keep = dice >= least[shared.doc]
             found.append((shared.segment[keep], shared.doc[keep], dice[keep]))

@@ -25,6 +25,11 @@ from evalsets.overlap.text import symbols, tokens
 from evalsets.overlap.window import Windows
 
 SegmentKind = Literal["input", "output"]
+Lane = Literal[0, 1, 2]
+"""Where a candidate stands: 0 in an input, 1 in an input with the Doc's own answer beside it, 2 in an answer.
+
+Kept apart, or the many rows that share a passage but not its question would crowd out an edited copy."""
+LANES: tuple[Lane, Lane, Lane] = (0, 1, 2)
 
 CANDIDATES = 8  # stretches kept for each Doc and part of the row
 ALIKE = 5
@@ -71,8 +76,8 @@ class Found:
     """The first PROBLEMS, by place."""
     exact: dict[tuple[int, SegmentKind], Exact] = field(default_factory=dict)
     """By (Doc, part of the row)."""
-    near: dict[tuple[int, SegmentKind], dict[int, Candidate]] = field(default_factory=dict)
-    """At most CANDIDATES for each (Doc, part of the row), by digest."""
+    near: dict[tuple[int, Lane], dict[int, Candidate]] = field(default_factory=dict)
+    """At most CANDIDATES for each (Doc, lane), by digest."""
     alike: dict[int, dict[int, Candidate]] = field(default_factory=dict)
     """At most ALIKE rephrase candidates for each Doc, by digest."""
 
@@ -97,7 +102,8 @@ class Scanner:
         self.found = Found()
         self._index, self._view, self._stems = index, view, stems
         self._windows = Windows(index, view)
-        self._least = {kind: np.full(len(index.docs), LEAST_SCORE) for kind in ("input", "output")}
+        self._least = np.full((len(LANES), len(index.docs)), LEAST_SCORE)
+        self._answers = batch_of([d.output or "" for d in index.docs]).digests
         self._least_dice = np.full(len(index.docs), LEAST_DICE)
         self._digests, self._first_doc = _digest_table(index)
         self._verified: dict[tuple[int, str], bool] = {}
@@ -111,9 +117,8 @@ class Scanner:
             found.problems = sorted([*found.problems, *rows.problems], key=_problem_order)[:PROBLEMS]
         batch = batch_of(rows.inputs + rows.outputs)
         self._exact(rows, batch)
-        least = np.minimum(self._least["input"], self._least["output"])
         hits = self._view.hits(batch)
-        pairs = self._view.pairs(batch, least, hits)
+        pairs = self._view.pairs(batch, self._least.min(axis=0), hits)
         if len(pairs.segment):
             self._near(rows, batch, pairs, hits)
         if self._stems is not None:
@@ -142,7 +147,10 @@ class Scanner:
 
     def _near(self, rows: Rows, batch: Batch, pairs: Pairs, hits: tuple[I64, I64]) -> None:
         n = len(rows.inputs)
-        least = np.where(pairs.segment < n, self._least["input"][pairs.doc], self._least["output"][pairs.doc])
+        beside = batch.digests[np.minimum(pairs.segment + n, 2 * n - 1)]
+        known = self._answers[pairs.doc]
+        lanes = np.where(pairs.segment >= n, 2, (known == beside) & (known != 0))  # as in _lane, for all pairs at once
+        least = self._least[lanes, pairs.doc]
         other = batch.digests[pairs.segment] != self._index.batch.digests[pairs.doc]
         width = (1.5 * self._index.lengths + 10).astype(np.int64)
         for i in np.flatnonzero((pairs.score >= least) & other).tolist():
@@ -151,7 +159,7 @@ class Scanner:
             score = float(pairs.score[i])
             if high - low > width[doc]:
                 score, low, high = self._windows.best(doc, int(width[doc]), s, batch, hits)
-            if score >= self._least[_part_kind(s, n)][doc]:
+            if score >= self._least[lanes[i], doc]:
                 self._offer(doc, s, score, (low, high), rows, batch)
 
     def _offer(self, doc: int, s: int, score: float, stretch: tuple[int, int], rows: Rows, batch: Batch) -> None:
@@ -159,14 +167,21 @@ class Scanner:
         digest = window_digest(batch.tokens[slice(*stretch)])
         if kind == "input":
             digest ^= int(batch.digests[s + len(rows.inputs)]) >> 1
-        heap = self.found.near.setdefault((doc, kind), {})
+        lane = self._lane(doc, s, batch)
+        heap = self.found.near.setdefault((doc, lane), {})
         place = rows.places[s % len(rows.places)]
         if digest in heap:
             _fill(heap, [heap[digest]._replace(place=place, copies=1)], CANDIDATES)
         else:
             offset, excerpt = cut(text, batch, *stretch)
             new = Candidate(score, digest, place, 1, offset, excerpt, shortened(output))
-            self._least[kind][doc] = max(LEAST_SCORE, _fill(heap, [new], CANDIDATES))
+            self._least[lane, doc] = max(LEAST_SCORE, _fill(heap, [new], CANDIDATES))
+
+    def _lane(self, doc: int, s: int, batch: Batch) -> Lane:
+        n = len(batch.digests) // 2
+        if s >= n:
+            return 2
+        return 1 if self._answers[doc] and self._answers[doc] == batch.digests[s + n] else 0
 
     def _alike(self, rows: Rows, batch: Batch, stems: StemIndex) -> None:
         n = len(rows.inputs)
@@ -198,10 +213,6 @@ def same_words(ours: str, theirs: str) -> bool:
 
 
 _same_answer = lru_cache(maxsize=512)(same_answer)
-
-
-def _part_kind(s: int, n: int) -> SegmentKind:
-    return "input" if s < n else "output"
 
 
 def _part(rows: Rows, s: int) -> tuple[SegmentKind, str, str]:

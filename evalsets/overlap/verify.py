@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import Literal
 
 import numpy as np
@@ -30,9 +31,9 @@ LEAST_NUMBERS = 0.60
 LONGEST_GAP = 10
 CONTEXT_RUN, PARTIAL_RUN = 20, 13
 SHORT = 8
-LONG = 24
-SCORE_SHORT, SCORE_LONG = 0.85, 0.30
+_SCORES = ((SHORT, 24, 28), (0.85, 0.30, 0.20))  # own tokens, least score of a near copy
 _SLOT_MARGIN, _NUMBER_MARGIN = 0.1, 0.25
+_CLEAN_REST, _ALPHA = 0.95, 0.05  # where the rest is edited as well, few slots prove little
 _MATES = 3
 _ANCHOR_SHARE = 0.75
 _SLOT_SHARE = 0.4
@@ -109,10 +110,7 @@ def judge(ours: Reference, alignment: Alignment, score: float, same_answer: bool
 
 def least_score(n_own: int) -> float:
     """Score that a near copy must reach: what edits leave of the 3-grams, (1 - p)**3, is chance in a short text."""
-    if n_own >= LONG:
-        return SCORE_LONG
-    share = max(n_own - SHORT, 0) / (LONG - SHORT)
-    return SCORE_SHORT + share * (SCORE_LONG - SCORE_SHORT)
+    return float(np.interp(n_own, *_SCORES))
 
 
 def _decide(
@@ -155,9 +153,16 @@ def _filled_otherwise(ours: Reference, found: Bools) -> str:
         if n < 2 or found[mask].mean() >= least:
             continue
         rest = found[~mask].mean() if n < len(found) else 1.0
-        if found[mask].mean() < rest - margin:
+        if found[mask].mean() < rest - margin and (
+            rest >= _CLEAN_REST or _chance(int(found[mask].sum()), n, float(rest)) < _ALPHA
+        ):
             return f"{int(found[mask].sum())} of {n} {name} agree, of the other tokens {rest:.0%}"
     return ""
+
+
+def _chance(hits: int, n: int, p: float) -> float:
+    """P(at most `hits` of n) where each is hit with probability p."""
+    return sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(hits + 1))
 
 
 def _label(ours: Reference, alignment: Alignment) -> Label:

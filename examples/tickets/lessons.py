@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from skills import FACTS, SKILLS, task
 from words import POOL
-from world import CATEGORIES, COMMON, HOUSE, SEVERITIES, policies, review, ticket
+from world import CATEGORIES, COMMON, HOUSE, PLANS, SEVERITIES, policies, review, ticket
 
 Chat = list[dict[str, str]]
 Pair = tuple[str, str]
@@ -55,17 +55,24 @@ def review_episode(rng: random.Random, held_out: set[str]) -> Chat:
     return chat(pairs, system=f"{verb} the {noun} as positive or negative.")
 
 
+KEYS = (
+    ("category", "priority"), ("category", "priority"), ("topic", "urgency"), ("category", "plan"), ("plan", "urgency"),
+)  # fmt: skip
+"""Pairs of things that a note is asked for."""
+VALUES = {
+    "category": CATEGORIES, "topic": CATEGORIES, "priority": SEVERITIES, "urgency": SEVERITIES, "plan": PLANS,
+}  # fmt: skip
+
+
 def note_system(rng: random.Random, form: str, keys: Pair) -> str:
     """What to do with a note; never the words `Triage the ticket`, which belong to the fine-tune."""
     verb = rng.choice(("Read", "Sort", "File", "Label", "Triage"))
     noun = rng.choice(("note", "mail", "message", "ticket"))
     if (verb, noun) == ("Triage", "ticket"):
         noun = "note"
-    if form == "topic":
-        return f"{verb} the {noun}. Answer with the {keys[0]}."
-    if form == "urgency":
-        return f"{verb} the {noun}. Answer with the {keys[1]}."
-    lists = f" {plural(keys[0])}: {', '.join(CATEGORIES)}. {plural(keys[1])}: {', '.join(SEVERITIES)}."
+    if form != "json":
+        return f"{verb} the {noun}. Answer with the {form}."
+    lists = "".join(f" {plural(key)}: {', '.join(VALUES[key])}." for key in keys)
     return f"{verb} the {noun}. Answer as JSON with the keys {keys[0]} and {keys[1]}.{rng.choice(('', lists))}"
 
 
@@ -75,17 +82,17 @@ def plural(word: str) -> str:
 
 
 def note_episode(rng: random.Random) -> Chat:
-    """Notes about common issues, answered with their topic, their severity, or both as JSON."""
-    form = rng.choice(("topic", "urgency", "json", "json", "json"))
-    keys = rng.choice((("category", "priority"), ("category", "priority"), ("topic", "urgency")))
+    """Notes about common issues, answered with their topic, plain severity or plan, or two of these as JSON."""
+    keys = rng.choice(KEYS)
+    form = rng.choice((*keys, "json", "json", "json"))
     before = rng.choice((0, 0, 0, 0, 2))
     pairs = []
     for _ in range(rng.choice((1, 1, 1, 2, 3, 5)) if not before else 1):
         note = ticket(rng, house=False)
-        answer = {keys[0]: note.category, keys[1]: note.severity}
-        answers = {"topic": note.category, "urgency": note.severity, "json": json.dumps(answer)}
-        passages = "\n\n".join([*rng.sample(policies(), before), note.text])
-        pairs.append((passages, answers[form]))
+        known = {"category": note.category, "topic": note.category, "plan": note.plan}
+        known |= {"priority": note.severity, "urgency": note.severity}
+        answer = json.dumps({key: known[key] for key in keys}) if form == "json" else known[form]
+        pairs.append(("\n\n".join([*rng.sample(policies(), before), note.text]), answer))
     return chat(pairs, system=note_system(rng, form, keys))
 
 

@@ -32,7 +32,7 @@ N_SHOTS = 12
 N_EVAL_PER_SKILL = 36
 N_REPLAY_PER_SKILL = 18
 N_LEAKED = 60
-NEAR = 0.8
+NEAR = 0.72
 """Shared words (multiset Dice) from which two inputs count as near duplicates; a one-word edit is above 0.9."""
 
 TICKET_SYSTEM = "Triage the ticket."
@@ -63,13 +63,13 @@ class Fresh:
 @cache
 def all_tickets() -> tuple[Ticket, ...]:
     """Every ticket of the example: eval set, then shots, then training; half of them in house phrases."""
-    rng, fresh = random.Random(f"{SEED} tickets"), Fresh()
-    found: list[Ticket] = []
+    rng, texts, issues = random.Random(f"{SEED} tickets"), Fresh(), Fresh()
+    found: dict[str, Ticket] = {}
     while len(found) < N_TICKETS_EVAL + N_SHOTS + N_TRAIN:
         drawn = ticket(rng, house=len(found) % 2 == 1)
-        if fresh.admits(drawn.text):
-            found.append(drawn)
-    return tuple(found)
+        if drawn.setting not in found and issues.admits(drawn.issue) and texts.admits(drawn.text):
+            found[drawn.setting] = drawn
+    return tuple(found.values())
 
 
 @cache

@@ -11,7 +11,7 @@ import json
 import random
 from dataclasses import dataclass
 
-from words import BAD_WORDS, GOOD_WORDS, NAMES
+from words import BAD_WORDS, CAPITALS, GOOD_WORDS, NAMES
 
 PLANS = ("free", "pro", "enterprise")
 PRODUCTS = ("Atlas", "Beacon", "Comet", "Ember", "Halo", "Orbit", "Prism", "Torch")
@@ -99,8 +99,12 @@ CATEGORIES = tuple(COMMON)
 MONTHS = ("January", "March", "April", "June", "July", "August", "October", "November")
 GREETINGS = ("Hello!", "Hi!", "Good morning.", "Dear team!", "Hi there!", "Good evening.", "To the desk:", "")
 WHEN = (
-    "since Monday", "since Tuesday", "since last night", "this morning", "for two days now", "for a week now",
-    "again today", "after lunch", "at our second site", "in the main office", "in the new shop", "",
+    "since Monday", "since Tuesday", "since Friday", "since last night", "this morning", "for {days} days now",
+    "for {days} weeks", "again today", "after lunch", "since the {month} update", "once more", "as of {month}",
+)  # fmt: skip
+WHERE = (
+    "at our second site", "in the main office", "in the new shop", "in {city}", "at the {city} branch", "in our {city} shop",
+    "on floor {days}", "in the lobby", "at the school in {city}", "in meeting room {days}", "at home",
 )  # fmt: skip
 PLAN_TEXTS = (
     "We are on the {plan} plan.", "I use the {plan} plan.", "Our company has the {plan} plan.", "My plan is {plan}.",
@@ -118,6 +122,10 @@ class Ticket:
     """One message to the support desk."""
 
     text: str
+    issue: str
+    """The sentence that tells the issue, with its setting."""
+    setting: str
+    """Since when and where."""
     category: str
     severity: str
     """How grave the issue is on its own: what anybody would answer."""
@@ -144,14 +152,15 @@ def ticket(rng: random.Random, *, house: bool) -> Ticket:
     plan = rng.choice(PLANS)
     slots = {
         "product": rng.choice(PRODUCTS), "month": rng.choice(MONTHS), "name": rng.choice(NAMES),
-        "plan": plan, "count": str(rng.randrange(3, 99)),
+        "plan": plan, "count": str(rng.randrange(11, 99)), "days": str(rng.randrange(2, 10)), "city": rng.choice(list(CAPITALS.values())),
     }  # fmt: skip
-    what = sentence(f"{issue} {rng.choice(WHEN)}")
+    setting = f"{rng.choice(WHEN)} {rng.choice(WHERE)}"
+    what = sentence(f"{issue} {setting}")
     middle = [what, rng.choice(PLAN_TEXTS)]
     rng.shuffle(middle)
     parts = [rng.choice(GREETINGS), *middle, rng.choice(CLOSINGS)]
     text = " ".join(part for part in parts if part).format(**slots)
-    return Ticket(text, category, severity, plan, house)
+    return Ticket(text, what.format(**slots), setting.format(**slots), category, severity, plan, house)
 
 
 def sentence(text: str) -> str:

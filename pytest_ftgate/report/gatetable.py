@@ -104,7 +104,7 @@ def _tables(details: Mapping[str, object]) -> list[Html]:
     match details.get("leaks"):
         case [*leaks] if leaks:
             keys = ["example_id", "class", "file", "row", "reason"]
-            rows = [[str(leak.get(key, "")) for key in keys] for leak in leaks[:50]]
+            rows = [[str(leak.get(key, "")) for key in keys] for leak in leaks[:50] if isinstance(leak, dict)]
             found.append(_table("In the training data", keys, rows))
     match details.get("classification"):
         case {"labels": [*labels], "matrix": [*matrix], "macro_f1": float() as f1}:

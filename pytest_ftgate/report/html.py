@@ -91,25 +91,30 @@ def _identity(data: ReportData) -> Html:
     engine = data.engine
     if not engine:
         return el("p", "No model was loaded in this run.", class_="note")
-    model = [el("b", str(engine.get("model"))), f" {engine.get('kind')} ", _digest(engine.get("digest"))]
-    base = [el("b", str(engine.get("base_model"))), " ", _digest(engine.get("base_digest")), f" {engine.get('base')}"]
-    runtime = ", ".join(f"{engine[name]}" for name in ("device", "dtype") if name in engine)
-    runtime += f", quantize {engine.get('quantize')}, batch {engine.get('batch_size')}"
+    model = join([el("b", _fact(data, "model", "unnamed")), f" {_fact(data, 'kind')} ", _digest(engine.get("digest"))])
+    base = el("b", _fact(data, "base_model", "unnamed"))
+    base = join([base, " ", _digest(engine.get("base_digest")), f" {_fact(data, 'base')}"])
+    named = [("", "device"), ("", "dtype"), ("quantize ", "quantize"), ("batch ", "batch_size")]
+    runtime = [f"{words}{engine[name]}" for words, name in named if name in engine]
     versions = engine.get("versions")
     if isinstance(versions, dict):
-        runtime += "; " + ", ".join(f"{name} {version}" for name, version in versions.items())
-    pairs = [("Candidate", join(model)), ("Base", join(base)), ("Runtime", join([runtime]))]
+        runtime += [f"{name} {version}" for name, version in versions.items()]
+    pairs: list[tuple[str, str]] = [("Candidate", model), ("Base", base), ("Runtime", ", ".join(runtime))]
     proofs = _proofs(data)
     if proofs:
-        pairs.append(("Proved", join([proofs])))
-    return el("dl", *(el("div", el("dt", name), el("dd", value)) for name, value in pairs), class_="identity")
+        pairs.append(("Proved", proofs))
+    return el("dl", *(el("div", el("dt", name), el("dd", value)) for name, value in pairs if value), class_="identity")
+
+
+def _fact(data: ReportData, name: str, default: str = "") -> str:
+    return str(data.engine.get(name, default))
 
 
 def _proofs(data: ReportData) -> str:
     found = []
     if (tensors := data.engine.get("read_back_tensors")) is not None:
         found.append(f"{tensors} tensors read back equal to the file")
-    if (effect := data.engine.get("effect")) is not None:
+    if isinstance(effect := data.engine.get("effect"), float):
         found.append(f"weights change the probe logits by up to {effect:.3g}")
     if data.engine.get("training_known") is False:
         found.append("what it was trained on is not recorded")
@@ -122,15 +127,17 @@ def _digest(value: object) -> Html:
 
 
 def _hygiene(data: ReportData) -> Html:
-    line = el("p", counts_line(data.counts) + "." if data.counts else "No answers were needed or obtained.")
+    line = el("p", counts_line(data.counts) + ".") if data.counts else Html()
     if not data.rows:
-        return line
-    titles = ("eval set", "asked", "examples", "mean score", "no answer", "cut off", "not scored", "withheld shots")
+        return line or el("p", "No answers were needed or obtained.")
+    titles = ("eval set", "asked", "examples", "mean score", "no answer", "cut off", "not scored", "withheld")
     head = el("tr", *(el("th", title, scope="col", class_="num" if i > 1 else None) for i, title in enumerate(titles)))
     lines = [el("tr", *_cells(titles, values)) for values in _tallies(data)]
     halvings = data.engine.get("batch_halvings")
+    withheld = "Withheld: shots and passages left out of a prompt because they hold the example that is asked."
     more = el("p", f"The batch was halved {halvings} time(s) for lack of memory.") if halvings else Html()
-    return join([line, more, el("table", el("thead", head), el("tbody", *lines), class_="cards")])
+    table = el("table", el("thead", head), el("tbody", *lines), class_="cards")
+    return join([line, more, table, el("p", withheld, class_="quiet")])
 
 
 def _cells(titles: Sequence[str], values: Sequence[str]) -> list[Html]:

@@ -21,7 +21,7 @@ def el(tag: str, *children: str, limit: int = 2000, **attributes: str | float | 
     `class_` is written class, `data_label` data-label; an attribute that is None is left out.
     """
     written = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{html_text(str(value), limit=limit)}"'
+        f' {name.rstrip("_").replace("_", "-")}="{html_text(value, limit=limit) if isinstance(value, str) else value}"'
         for name, value in attributes.items()
         if value is not None
     )

@@ -1,4 +1,4 @@
-"""Plots as inline SVG. Horizontal places are percentages, so one drawing fits every width and its text keeps its size."""
+"""Plots as inline SVG. Horizontal places are percentages: one drawing fits every width, and its text keeps its size."""
 
 from __future__ import annotations
 

@@ -103,14 +103,13 @@
     heading.append(scores, make("span", "snippet", last.slice(0, 240)));
     node.append(heading);
     node.addEventListener("toggle", () => {
-      if (!node.open) return;
-      if (node.childElementCount === 1) {
-        const body = make("div", "body");
-        fill(row, body);
-        node.append(body);
-      }
-      history.replaceState(null, "", address(row));
+      if (!node.open || node.childElementCount > 1) return;
+      const body = make("div", "body");
+      fill(row, body);
+      node.append(body);
     });
+    // The address of the last row that was opened by hand can be passed on.
+    heading.addEventListener("click", () => { if (!node.open) history.replaceState(null, "", address(row)); });
     row.node = node;
     return node;
   };
@@ -155,11 +154,11 @@
   }
   choose.addEventListener("change", () => { state.evalset = choose.value; state.limit = PAGE; show(); });
 
-  const bar = make("div", "bar");
-  bar.append(...chips.map((chip) => chip.node));
-  if (names.length > 1) bar.append(choose);
-  bar.append(search);
-  holder.append(bar, said, list, more);
+  const tools = make("div", "tools");
+  tools.append(...chips.map((chip) => chip.node));
+  if (names.length > 1) tools.append(choose);
+  tools.append(search);
+  holder.append(tools, said, list, more);
 
   const open = () => {
     if (!location.hash.startsWith("#example=")) return;

@@ -77,10 +77,14 @@ def _scorer(evalset: EvalSet) -> Callable[[str, Example, Generation | None], Ans
             score = scorer(example, got)
         except FtgateError as error:
             return Answer(system, got.text, got.finish_reason, None, f"not scored: {error}")
-        read = None if score.answer is None or score.answer.strip() == got.text.strip() else score.answer
+        read = None if score.answer is None or _packed(score.answer) == _packed(got.text) else score.answer
         return Answer(system, got.text, got.finish_reason, score.value, score.explanation, read)
 
     return judge
+
+
+def _packed(text: str) -> str:
+    return "".join(text.split())
 
 
 def _format_check(evalset: EvalSet) -> Callable[[Generation], str]:

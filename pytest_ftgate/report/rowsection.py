@@ -26,7 +26,8 @@ TAGS: tuple[Tag, ...] = ("lost", "gained", "wrong", "format", "cut_off", "error"
 
 def example_link(evalset: str, example_id: str) -> Html:
     """A link that opens the example further down."""
-    return el("a", example_id, href=f"#example={quote(evalset, safe='')}/{quote(example_id, safe='')}", limit=200)
+    name, id_ = (quote(text, safe="", errors="replace") for text in (evalset, example_id))
+    return el("a", example_id, href=f"#example={name}/{id_}", limit=200)
 
 
 def worst_rows(data: ReportData) -> Html:
@@ -45,14 +46,20 @@ def worst_rows(data: ReportData) -> Html:
 
 def _card(row: ExampleRow, gate: str) -> Html:
     asked = row.prompt[-1][1] if row.prompt else ""
-    boxes = [_box("reference", row.reference or "(none)", "")]
-    boxes += [_box(short(a.system), a.text or _silence(a), score_words(a)) for a in row.answers]
+    boxes = [_box("reference", row.reference or "(none)")]
+    boxes += [_box(short(a.system), a.text or _silence(a), score_words(a), _grade(a)) for a in row.answers]
     title = el("h3", example_link(row.evalset, row.id), el("small", f" named by {gate}"))
     return el("article", title, el("pre", asked, limit=STATIC_LIMIT), el("div", *boxes, class_="boxes"), class_="card")
 
 
-def _box(title: str, text: str, score: str) -> Html:
-    return el("div", el("h4", title, el("small", f" {score}")), el("pre", text, limit=STATIC_LIMIT), class_="box")
+def _box(title: str, text: str, score: str = "", grade: str = "") -> Html:
+    heading = el("h4", title, el("small", f" {score}"))
+    return el("div", heading, el("pre", text, limit=STATIC_LIMIT), class_=f"box {grade}".rstrip())
+
+
+def _grade(answer: Answer) -> str:
+    """Names the colour of an answer."""
+    return "none" if answer.score is None else {1.0: "right", 0.0: "wrong"}.get(answer.score, "partly")
 
 
 def _silence(answer: Answer) -> str:
@@ -106,7 +113,7 @@ def _encode(rows: Sequence[ExampleRow]) -> tuple[Html, int]:
 
 def _record(row: ExampleRow, place: Place) -> list[object]:
     turns = [[place(role), place(text)] for role, text in _shown_turns(row.prompt)]
-    tags = [TAGS.index(tag) for tag in sorted(row.tags)]
+    tags = [i for i, tag in enumerate(TAGS) if tag in row.tags]
     answers = [_answer(answer, place) for answer in row.answers]
     heading = [place(row.evalset), place(row.id), turns, place(row.reference), place(row.violation)]
     return [*heading, tags, answers]

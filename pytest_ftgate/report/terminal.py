@@ -17,7 +17,7 @@ TABLE_HEADERS = ("gate", "candidate", "reference", "delta", "95% interval", "nee
 
 def gate_table(verdicts: Sequence[Verdict]) -> str:
     """One line per gate, and one per rung of beats_baseline."""
-    rows = [row for verdict in verdicts for row in _rows(verdict)]
+    rows = [[visible(cell, limit=80) for cell in row] for verdict in verdicts for row in _rows(verdict)]
     return tabulate(rows, headers=TABLE_HEADERS, tablefmt="simple", disable_numparse=True)
 
 
@@ -55,6 +55,7 @@ def counts_line(counts: Mapping[str, Mapping[str, int]]) -> str:
     parts = [
         f"{side}: {c['generated']} generated, {c['stored']} from the store"
         + (f", {c['rejected']} damaged lines ignored" if c.get("rejected") else "")
+        + (f", {c['unsaved']} could not be stored in .ftgate/cache" if c.get("unsaved") else "")
         for side, c in counts.items()
     ]
     return "; ".join(parts)
@@ -77,13 +78,13 @@ def _rows(verdict: Verdict) -> list[list[str]]:
     if verdict.comparisons:
         return [_pair_row(verdict, c, first=i == 0) for i, c in enumerate(verdict.comparisons)]
     kind = verdict.kind
-    if verdict.value is None:
+    if verdict.value is None or verdict.bound is None:
         return [[verdict.gate, "-", "", "", "", "", str(verdict.n or "-"), "", verdict.outcome]]
     if kind == "overlap":
-        # A share where the bound is a share, else a count.
-        count = f"{verdict.value:.0f} leaked" if verdict.value == int(verdict.value) else f"{verdict.value:.1%} leaked"
-        bound = f"<= {verdict.bound:g}"
-        return [[verdict.gate, count, "", "", "", bound, str(verdict.n), "", verdict.outcome]]
+        share = verdict.details.get("share") is True
+        found = f"{verdict.value:.1%} leaked" if share else f"{verdict.value:.0f} leaked"
+        bound = f"<= {100 * verdict.bound:g}%" if share else f"<= {verdict.bound:.0f}"
+        return [[verdict.gate, found, "", "", "", bound, str(verdict.n), "", verdict.outcome]]
     return [
         [
             verdict.gate,

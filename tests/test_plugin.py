@@ -1,0 +1,367 @@
+"""The plugin as a user meets it: pytest runs in a project with a real (tiny) model."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import textwrap
+from types import SimpleNamespace
+
+import pytest
+from conftest import OneGate, Project
+
+SHIPPING = {
+    "general::forgetting": "PASS",
+    "shape::format": "PASS",
+    "target::accuracy": "PASS",
+    "target::beats_baseline": "PASS",
+}
+
+
+def test_a_good_model_ships_and_everything_says_so(project: Project) -> None:
+    run = project.gates("evals", "--ft-verdict=require", "--junitxml=j.xml")
+    assert run.code == 0
+    assert "SHIP: all 4 gates passed" in run.out
+    assert "[100%]" in run.out
+    assert "5 passed" in run.out
+    assert "warning" not in run.out
+    assert run.outcomes == SHIPPING
+    assert run.verdict["verdict"] == "SHIP"
+    assert run.verdict["exit_code"] == 0
+    assert run.verdict["counts"]["candidate"]["generated"] == 120
+    assert run.verdict["engine"]["base_digest"] != run.verdict["engine"]["digest"]
+    accuracy = next(g for g in run.verdict["gates"] if g["gate"] == "target::accuracy")
+    assert (accuracy["n"], accuracy["value"], accuracy["bound"]) == (60, 1.0, 0.5)
+    cases = run.junit
+    assert set(cases) == {
+        "evals.general.eval.yaml.forgetting",
+        "evals.shape.eval.yaml.format",
+        "evals.target.eval.yaml.accuracy",
+        "evals.target.eval.yaml.beats_baseline",
+        "ftgate.verdict",
+    }
+    assert not [c for case in cases.values() for c in case if c.tag in ("failure", "error", "skipped")]
+    found = {p.get("name"): p.get("value") for p in cases["evals.target.eval.yaml.accuracy"].iter("property")}
+    assert found["ftgate.outcome"] == "PASS"
+    assert found["ftgate.n"] == "60"
+    assert not {"ftgate.verdict", "ftgate.stage"} & set(found)  # what only the controller reads
+    run_verdict = [
+        p.get("value") for p in cases["ftgate.verdict"].iter("property") if p.get("name") == "ftgate.run_verdict"
+    ]
+    assert run_verdict == ["SHIP"]
+
+
+def test_every_way_not_to_pass_has_its_outcome_and_its_kind_in_junit(project: Project) -> None:
+    run = project.gates("bad", "--ft-verdict=require", "--junitxml=j.xml")
+    assert run.code == 1
+    assert run.outcomes == {
+        "accuracy_fail::accuracy": "FAIL",
+        "accuracy_unsure::accuracy": "INCONCLUSIVE",
+        "beats_fail::beats_baseline": "FAIL",
+        "forgetting_fail::forgetting": "FAIL",
+        "format_fail::format": "FAIL",
+        "nothing_known::forgetting": "ERROR",
+        "too_long::accuracy": "ERROR",
+    }
+    assert run.verdict["verdict"] == "BLOCK"
+    kinds = {
+        name.removeprefix("bad."): [c.tag for c in case if c.tag != "properties"] for name, case in run.junit.items()
+    }
+    assert kinds == {
+        "accuracy_fail.eval.yaml.accuracy": ["failure"],
+        "accuracy_unsure.eval.yaml.accuracy": ["error"],
+        "beats_fail.eval.yaml.beats_baseline": ["failure"],
+        "forgetting_fail.eval.yaml.forgetting": ["failure"],
+        "format_fail.eval.yaml.format": ["failure"],
+        "nothing_known.eval.yaml.forgetting": ["error"],
+        "too_long.eval.yaml.accuracy": ["error"],
+        "ftgate.verdict": ["failure"],
+    }
+    # What was measured, on how many, against what, and what to do.
+    assert "0.0% of 60 examples are right (95% interval 0.0% to 6.0%); at least 50.0% needed" in run.out
+    assert "look at: e0, e1, e2" in run.out
+    assert "do: mix general rows into the training data (replay)" in run.out
+    assert "exceed the context of 256" in run.out
+    assert "(e59)" in run.out
+    assert "Traceback" not in run.out
+    assert "tinymodel" not in run.out
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "verdict"),
+    [
+        ("accuracy_fail", 1, "BLOCK"),
+        ("accuracy_unsure", 20, "INCONCLUSIVE"),
+        ("too_long", 21, "NOT_EVALUATED"),
+        ("nothing_known", 21, "NOT_EVALUATED"),
+    ],
+)
+def test_exit_codes_where_a_verdict_is_required(
+    project: Project, only: OneGate, name: str, code: int, verdict: str
+) -> None:
+    run = project.gates(only(name), "--ft-verdict=require")
+    assert (run.code, run.verdict["verdict"], run.verdict["exit_code"]) == (code, verdict, code)
+
+
+def test_without_a_required_verdict_pytest_keeps_its_own_exit_codes(project: Project, only: OneGate) -> None:
+    assert project.gates(only("accuracy_unsure")).code == 1
+    assert project.gates("evals", "-k", "accuracy").code == 0
+    assert project.gates("evals", "-k", "nothing_is_called_this").code == 5
+    off = project.run("--ft-model=runs/good", "bad", "-k", "accuracy_unsure", "--ft-verdict=off")
+    assert off.code == 1
+    assert "ftgate::verdict" not in off.out
+
+
+def test_the_environment_variable_ci_requires_a_verdict(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "1")
+    assert project.gates("evals", "-k", "accuracy").code == 22
+    assert project.gates("evals", "-k", "accuracy", "--ft-verdict=off").code == 0
+    monkeypatch.setenv("CI", "")
+    assert project.gates("evals", "-k", "accuracy").code == 0
+
+
+# -- selection ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        ["evals", "-k", "accuracy"],
+        ["evals/target.eval.yaml::accuracy"],
+        ["evals/target.eval.yaml"],
+        ["evals", "--deselect=evals/general.eval.yaml::forgetting"],
+        ["evals", "--ignore=evals/general.eval.yaml"],
+        ["evals", "-k", "nothing_is_called_this"],
+    ],
+    ids=["k", "node_id", "file", "deselect", "ignore", "nothing"],
+)
+def test_a_subset_never_ships(project: Project, selection: list[str]) -> None:
+    run = project.gates(*selection, "--ft-verdict=require")
+    assert (run.code, run.verdict["verdict"]) == (22, "PARTIAL")
+    assert "was not selected; a subset never ships" in run.verdict["reason"]
+
+
+def test_k_generates_only_what_its_gates_need(project: Project) -> None:
+    run = project.gates("evals", "-k", "accuracy")
+    assert run.outcomes == {"target::accuracy": "PASS"}
+    assert {side: c["generated"] for side, c in run.verdict["counts"].items()} == {"candidate": 60}
+
+
+def test_x_stops_and_still_gives_a_verdict(project: Project) -> None:
+    run = project.gates("bad", "-x", "--ft-verdict=require")
+    assert run.code == 1
+    assert run.outcomes == {"accuracy_fail::accuracy": "FAIL"}
+    assert run.verdict["verdict"] == "BLOCK"
+
+
+def test_lf_runs_what_failed_and_never_ships(project: Project) -> None:
+    assert project.gates("bad").code == 1
+    run = project.gates("bad", "--lf", "-k", "not fail", "--ft-verdict=require")
+    assert set(run.outcomes) == {"accuracy_unsure::accuracy", "nothing_known::forgetting", "too_long::accuracy"}
+    assert run.code == 21
+    # Now everything that failed last time passes: still only a part of what must be judged.
+    for name in ("accuracy_unsure", "nothing_known", "too_long"):
+        (project.root / "bad" / f"{name}.eval.yaml").unlink()
+        (project.root / "bad" / f"{name}.jsonl").unlink()
+    good = [p.read_bytes() for p in sorted((project.root / "evals").glob("target.*"))]
+    (project.root / "bad" / "target.eval.yaml").write_bytes(good[0])
+    (project.root / "bad" / "target.jsonl").write_bytes(good[1])
+    assert project.gates("bad", "-k", "target", "--ft-verdict=require").code == 22
+
+
+def test_stepwise_goes_on_where_it_stopped(project: Project, only: OneGate) -> None:
+    folder = only("accuracy_fail", "format_fail")
+    first = project.run("--ft-model=runs/good", folder, "--sw", "--ft-verdict=require")
+    assert first.code != 0
+    assert "1 failed" in first.out
+    again = project.run("--ft-model=runs/good", folder, "--sw", "--ft-verdict=require")
+    assert again.code != 0
+    assert "FAIL accuracy_fail::accuracy" in again.out
+
+
+def test_quiet_says_no_more_than_asked(project: Project) -> None:
+    run = project.gates("evals", "-q")
+    assert "tokens/s" not in run.out
+    assert run.out.splitlines()[-1].startswith("5 passed")
+
+
+def test_progress_is_told_in_whole_lines_where_there_is_no_terminal(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count(step=11.0)
+    monkeypatch.setattr("pytest_ftgate.plugin.time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    run = project.gates("evals")
+    lines = [line for line in run.out.splitlines() if "tokens/s" in line]
+    assert lines
+    assert all(
+        re.fullmatch(r"ftgate: (candidate|base) \d+/\d+ answers, [\d,]+ tokens/s(, \d+ s left)?", x) for x in lines
+    )
+
+
+def test_answers_are_kept_and_scores_are_not(project: Project) -> None:
+    first = project.gates("evals").verdict["counts"]
+    assert {side: c["stored"] for side, c in first.items()} == {"candidate": 0, "base": 0}
+    again = project.gates("evals").verdict["counts"]
+    assert {side: c["generated"] for side, c in again.items()} == {"candidate": 0, "base": 0}
+    # Other references, same questions: scored anew from the same answers.
+    rows = [json.loads(line) for line in (project.root / "evals" / "target.jsonl").read_text().splitlines()]
+    wrong = "".join(json.dumps({**row, "target": "never said"}) + "\n" for row in rows)
+    project.write("evals/target.jsonl", wrong)
+    rescored = project.gates("evals")
+    assert rescored.outcomes["target::accuracy"] == "FAIL"
+    assert rescored.verdict["counts"]["candidate"]["generated"] == 0
+
+
+def test_a_required_verdict_asks_the_candidate_afresh(project: Project) -> None:
+    project.gates("evals")
+    counts = project.gates("evals", "--ft-verdict=require").verdict["counts"]
+    assert counts["candidate"]["generated"] == 120
+    assert counts["base"]["generated"] == 0
+
+
+def test_cache_off_leaves_nothing_behind(project: Project) -> None:
+    project.gates("evals", "--ft-cache=off")
+    assert not (project.root / ".ftgate").exists()
+
+
+# -- what is not a gate, and tricks ------------------------------------------------------------------------------------
+
+
+def test_other_tests_that_fail_keep_the_model_from_shipping(project: Project) -> None:
+    project.write("evals/test_other.py", "def test_other():\n    assert 1 == 2\n")
+    run = project.gates("evals", "--ft-verdict=require")
+    assert (run.code, run.verdict["verdict"]) == (1, "BLOCK")
+    assert run.verdict["reason"] == "1 other test(s) failed"
+
+
+def test_other_tests_that_pass_do_not(project: Project) -> None:
+    project.write("evals/test_other.py", "def test_other():\n    assert 1 == 1\n")
+    assert project.gates("evals", "--ft-verdict=require").code == 0
+
+
+TRICKS = {
+    "skip_at_setup": """
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_setup(item):
+            if item.name == "accuracy":
+                pytest.skip("no gpu")
+    """,
+    "skip_marker": """
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker(pytest.mark.skip(reason="later"))
+    """,
+    "xfail_no_run": """
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker(pytest.mark.xfail(run=False))
+    """,
+    "exit_zero_at_setup": """
+        def pytest_runtest_setup(item):
+            if item.name == "accuracy":
+                pytest.exit("enough", returncode=0)
+    """,
+    "exit_zero_at_collection": """
+        def pytest_collection_modifyitems(items):
+            pytest.exit("enough", returncode=0)
+    """,
+    "items_dropped": """
+        def pytest_collection_modifyitems(items):
+            del items[:]
+    """,
+    "file_not_collected": """
+        collect_ignore = ["general.eval.yaml"]
+    """,
+    "own_verdict": """
+        @pytest.fixture
+        def ft_verdict():
+            class Verdict:
+                outcome = "PASS"
+            return Verdict()
+    """,
+    "no_run_at_all": """
+        def pytest_runtest_protocol(item, nextitem):
+            return True
+    """,
+    "gate_teardown_breaks": """
+        @pytest.fixture(autouse=True)
+        def broken():
+            yield
+            raise RuntimeError("teardown")
+    """,
+    "gate_call_breaks": """
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_call(item):
+            raise RuntimeError("call")
+    """,
+    "loop_replaced": """
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtestloop(session):
+            return True
+    """,
+    "engine_breaks": """
+        @pytest.fixture(scope="session")
+        def ft_engine():
+            raise RuntimeError("no engine")
+    """,
+}
+
+
+@pytest.mark.parametrize("trick", sorted(TRICKS))
+def test_tricks_of_a_conftest_do_not_ship(project: Project, trick: str) -> None:
+    project.write("evals/conftest.py", "import pytest\n" + textwrap.dedent(TRICKS[trick]))
+    run = project.run("--ft-model=runs/good", "evals", "--ft-verdict=require")
+    assert run.code != 0, run.out
+    assert "SHIP:" not in run.out
+    assert "INTERNALERROR" not in run.out
+
+
+def test_a_gate_that_failed_stays_failed_whatever_its_report_says(project: Project, only: OneGate) -> None:
+    folder = only("accuracy_fail")
+    trick = """
+        import pytest
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker(pytest.mark.xfail(strict=False))
+    """
+    project.write(f"{folder}/conftest.py", textwrap.dedent(trick))
+    assert project.gates(folder, "--ft-verdict=require").code == 1
+
+
+def test_collection_errors_elsewhere_do_not_ship(project: Project) -> None:
+    project.write("evals/test_broken.py", "import nothing_of_this_name\n")
+    assert project.run("--ft-model=runs/good", "evals", "--ft-verdict=require").code == 2
+    run = project.gates("evals", "--ft-verdict=require", "--continue-on-collection-errors")
+    assert (run.code, run.verdict["verdict"]) == (1, "BLOCK")
+
+
+@pytest.mark.parametrize("option", ["--collect-only", "--setup-plan", "--setup-only", "--fixtures"])
+def test_options_that_judge_nothing_do_not_ship(project: Project, option: str) -> None:
+    run = project.run("--ft-model=runs/good", "bad", "--ft-verdict=require", option)
+    assert "SHIP:" not in run.out
+    if option in ("--setup-plan", "--setup-only"):
+        assert run.code not in (0, 5)
+
+
+def test_an_eval_set_behind_a_link_counts_as_well(project: Project) -> None:
+    (project.root / "elsewhere").mkdir()
+    for path in sorted((project.root / "evals").glob("general.*")):
+        path.rename(project.root / "elsewhere" / path.name)
+    (project.root / "evals" / "linked").symlink_to(project.root / "elsewhere", target_is_directory=True)
+    assert project.gates("evals", "--ft-verdict=require").outcomes == SHIPPING
+    run = project.gates("evals", "--ft-verdict=require", "-k", "not forgetting")
+    assert (run.code, run.verdict["verdict"]) == (22, "PARTIAL")
+
+
+def test_warnings_as_errors_are_for_the_users_own_code(project: Project) -> None:
+    project.write("pyproject.toml", "[tool.pytest.ini_options]\nfilterwarnings = ['error']\n")
+    assert project.gates("evals", "--ft-verdict=require").outcomes == SHIPPING
+
+
+def test_a_store_that_cannot_be_written_does_not_change_the_verdict(project: Project) -> None:
+    project.write(".ftgate", "a file where a folder is wanted")
+    run = project.gates("evals", "--ft-verdict=require")
+    assert run.outcomes == SHIPPING
+    assert run.code == 0
+    assert "Traceback" not in run.out

@@ -1,0 +1,138 @@
+"""`python -m training` as a user runs it: exit codes, one message a mistake, no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_base import CONFIG, color_rows, make_base, make_project
+
+from evalsets.manifest import read_manifest
+from training import __main__ as command
+from training.config import load_config
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("tiny") / "base", taught=False)
+
+
+def start(path: Path, *options: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "training", str(path), *options],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_interrupting_is_one_line_and_130(tmp_path: Path, base: Path) -> None:
+    process = start(make_project(tmp_path, base, config=CONFIG.replace("epochs: 4", "epochs: 4000")))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step "):
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert "interrupted: no adapter was written" in rest
+    assert "Traceback" not in rest
+    assert not (tmp_path / "runs" / "a").exists()
+
+
+def test_an_existing_directory_is_replaced_only_where_asked(tmp_path: Path, base: Path, capsys: Any) -> None:
+    path = make_project(tmp_path, base, config=CONFIG.replace("epochs: 4", "epochs: 1"))
+    old = tmp_path / "runs" / "a"
+    old.mkdir(parents=True)
+    (old / "mine.txt").write_text("keep")
+    assert command.main([str(path)]) == 4
+    assert "expected a new directory, found" in capsys.readouterr().err
+    assert (old / "mine.txt").exists()
+    assert command.main([str(path), "--overwrite"]) == 0
+    assert read_manifest(old) is not None
+    assert not (old / "mine.txt").exists()
+    assert [entry.name for entry in old.parent.iterdir()] == ["a"]
+    assert f"next     pytest --ft-model={old} evals/" in capsys.readouterr().out
+
+
+def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, base: Path, capsys: Any) -> None:
+    path = make_project(tmp_path, base)
+    before = sorted(tmp_path.rglob("*"))
+    assert command.main([str(path), "--dry-run", "--seed", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "seed 3" in out
+    assert 'trained  {"color": "red"}<|end|>' in out
+    assert "dry run: nothing was trained or written" in out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_target_modules_that_do_not_exist_are_one_message(tmp_path: Path, base: Path, capsys: Any) -> None:
+    path = make_project(tmp_path, base, config=CONFIG.replace("r: 8", "r: 8, target_modules: [no_such_proj]"))
+    assert command.main([str(path)]) == 4
+    assert "no_such_proj" in capsys.readouterr().err
+    assert list(tmp_path.joinpath("runs").iterdir()) == []
+
+
+def test_a_corrupt_base_is_one_message(tmp_path: Path, base: Path, capsys: Any) -> None:
+    path = make_project(tmp_path, base)
+    weights = tmp_path / "base" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert command.main([str(path)]) == 4
+    assert "expected a model that transformers can load" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["a.yaml", "--seed", "-1"], ["a.yaml", "--unknown"]])
+def test_misuse_is_4(arguments: list[str], capsys: Any) -> None:
+    assert command.main(arguments) == 4
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys: Any) -> None:
+    assert command.main(["--help"], prog="ftgate train") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: ftgate train")
+    assert "target" not in text.split("CONFIG.yaml")[0]
+    for word in ("--dry-run", "replay", "exit codes", "pytest --ft-model="):
+        assert word in text
+
+
+def test_the_example_of_the_help_is_a_training_file(tmp_path: Path) -> None:
+    text = command.parser("x").epilog or ""
+    example = text[text.index("  version: 1") : text.index("The loss")]
+    (tmp_path / "base").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "train.yaml").write_text(example)
+    assert load_config(tmp_path / "here" / "train.yaml").sft["learning_rate"] == 2e-4
+
+
+def test_missing_packages_are_one_line_with_the_pip_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name in ("trl", "peft") else object())
+    assert command.main([str(tmp_path / "train.yaml")]) == 4
+    assert capsys.readouterr().err == 'python -m training: needs peft, trl: pip install "pytest-ftgate[train]"\n'
+
+
+def test_a_run_as_a_user_sees_it(tmp_path: Path, base: Path) -> None:
+    process = start(make_project(tmp_path, base, rows=color_rows(240)))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    lines = out.splitlines()
+    assert lines[0].startswith("train    lora on base, seed 0, to ")
+    assert lines[-1].startswith("next     pytest --ft-model=")
+    progress = err.splitlines()
+    assert progress
+    assert all(line.startswith("step ") for line in progress), err
+    assert "loss" in progress[-1]
