@@ -27,6 +27,11 @@ from pytest_ftgate.weights import Tensor, read_header, read_headers
 HUB_BASE = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 REFUSED_KEYS = ("auto_mapping", "megatron_config", "layer_replication")
+NAMES = ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern", "target_parameters")
+"""Keys that peft matches as regular expressions, or as ends of names."""
+MAX_RANK = 4096
+NUMBERS: Mapping[str, float] = {"rank_pattern": MAX_RANK, "alpha_pattern": 1e6}
+"""Keys whose own keys peft matches as regular expressions, and the largest value that is sensible."""
 MODULE_NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
@@ -76,7 +81,7 @@ def resolve_candidate(model: str, base: str | None, directory: Path) -> Candidat
 
     Reads files, hashes the base where ftgate.json records one, opens no socket. Raises IdentityError.
     """
-    path = (directory / model).resolve()
+    path = _resolved(directory, model, "--ft-model")
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise IdentityError(
@@ -104,6 +109,15 @@ def resolve_candidate(model: str, base: str | None, directory: Path) -> Candidat
     return candidate
 
 
+def _resolved(directory: Path, name: str, option: str) -> Path:
+    try:
+        path = (directory / name).resolve()
+        path.is_dir()
+    except (OSError, ValueError) as error:  # a name that no file system takes
+        raise IdentityError(f"{option}={name[:60]!r} cannot be a path", fix="give an existing directory") from error
+    return path
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -126,7 +140,7 @@ def _base_path(option: str | None, manifest: Manifest | None, path: Path, direct
     if option is not None:
         if hub := HUB_BASE.fullmatch(option):
             return _from_hub_cache(hub["id"], hub["revision"])
-        found = (directory / option).resolve()
+        found = _resolved(directory, option, "--ft-base")
         source = f"--ft-base={option}"
     elif manifest is not None and manifest.base.local is not None:
         found = (path / manifest.base.local).resolve()
@@ -178,8 +192,17 @@ def _check_adapter(path: Path, base_path: Path) -> None:
     tensors = read_header(_weights_file(path))
     if not tensors:
         raise IdentityError(f"{path.name}/adapter_model.safetensors holds no tensor", fix="train the adapter again")
-    if type(rank) is not int or not 0 < rank <= 4096:
-        raise IdentityError(f"adapter_config.json: r is {rank!r}, expected 1..4096", fix="train the adapter again")
+    whole = sorted(name for name, tensor in tensors.items() if not tensor.floating)
+    if whole:
+        raise IdentityError(
+            f"{path.name}/adapter_model.safetensors: tensor {whole[0][:80]!r} is stored as {tensors[whole[0]].dtype}, "
+            "expected 16, 32 or 64 bit floating point",
+            fix="save the adapter as it was trained",
+        )
+    if type(rank) is not int or not 0 < rank <= MAX_RANK:
+        raise IdentityError(
+            f"adapter_config.json: r is {rank!r}, expected 1..{MAX_RANK}", fix="train the adapter again"
+        )
     _check_fits(tensors, read_headers(base_path), path, base_path)
 
 
@@ -201,15 +224,30 @@ def _adapter_config(path: Path) -> dict[str, Any]:
     alpha = config.get("lora_alpha")
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha <= 0:
         raise IdentityError(f"adapter_config.json: lora_alpha is {alpha!r}, expected > 0", fix="train it again")
-    for key in ("target_modules", "exclude_modules"):
+    for key in NAMES:
         names = config.get(key) or []
-        listed = [names] if isinstance(names, str) else names
-        if not isinstance(listed, list) or not all(isinstance(n, str) and MODULE_NAME.fullmatch(n) for n in listed):
+        _check_names(key, [names] if isinstance(names, str) else names)
+    for key, largest in NUMBERS.items():
+        numbers = config.get(key) or {}
+        if not isinstance(numbers, dict) or not all(_is_between(n, largest) for n in numbers.values()):
             raise IdentityError(
-                f"adapter_config.json: {key} is not a list of plain module names (a pattern can hang the loader)",
-                fix="list the module names, for instance q_proj, v_proj",
+                f"adapter_config.json: {key} is not a mapping of module names to numbers above 0, at most {largest:g}",
+                fix="train the adapter again",
             )
+        _check_names(key, list(numbers))
     return config
+
+
+def _check_names(key: str, names: Any) -> None:
+    if not isinstance(names, list) or not all(isinstance(n, str) and MODULE_NAME.fullmatch(n) for n in names):
+        raise IdentityError(
+            f"adapter_config.json: {key} is not a list of plain module names (a pattern can hang the loader)",
+            fix="list the module names, for instance q_proj, v_proj",
+        )
+
+
+def _is_between(value: Any, largest: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= largest
 
 
 def _weights_file(path: Path) -> Path:

@@ -56,6 +56,12 @@ OPTIONS = (
         "all. They lie in .ftgate/cache, keyed by weights, tokens, settings and versions.",
         {"choices": ("auto", "all", "base", "off"), "default": "auto"},
     ),
+    Option(
+        "--ft-corroborate",
+        "Also ask the models: does the candidate know the references of leaked examples better than those of clean "
+        "ones, compared with the base? Advisory; costs one forward pass an example and side.",
+        {"action": "store_true"},
+    ),
     Option("--ft-json", "Write the verdict and every number behind it to this file.", {"metavar": "FILE"}),
     Option("--ft-html", "Write a report to read in a browser to this file.", {"metavar": "FILE"}),
 )

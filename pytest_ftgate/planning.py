@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -11,8 +12,6 @@ from pytest_ftgate.measure import BETTING, Rate, graded_p_good
 from pytest_ftgate.types import Comparison
 
 POWER = stats.PLANNED_POWER
-MOST_GRADED = 10_000
-"""No plan for graded scores looks further than this; the betting process takes a second there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def paired_shortfall(
     if c.method == BETTING:
         differences = [o - t for o, t in zip(ours, theirs, strict=True)]
         if graded_p_good(room, c.delta0, low=-1.0) > alpha:
-            return _cannot_pass(c.n, _repeated(room, c.delta0, low=-1.0, alpha=alpha), what, unit)
+            return _cannot_pass(c.n, _graded_needed(room, c.delta0, low=-1.0, alpha=alpha), what, unit)
         if c.delta > c.delta0:
             return _graded(differences, c.delta0, low=-1.0, alpha=alpha, unit=unit)
     elif _best_p(c, sum(theirs)) > alpha:
@@ -95,26 +94,23 @@ def _needed_at_best(c: Comparison, alpha: float) -> int | None:
     return stats.examples_needed_at_best(_test(c), bound=abs(c.delta0), alpha=alpha, reference_rate=rate)
 
 
-def _repeated(units: Sequence[float], mean0: float, *, low: float, alpha: float) -> int | None:
-    """About the fewest units at which scores like these pass: these over and over; None above MOST_GRADED."""
+def _graded_needed(units: Sequence[float], mean0: float, *, low: float, alpha: float) -> int:
+    """About how many units like these make the betting process pass; their mean lies above mean0.
 
-    def passes(n: int) -> bool:
-        return graded_p_good([units[i % len(units)] for i in range(n)], mean0, low=low) <= alpha
-
-    fails, high = 0, len(units)
-    while not passes(high):
-        if high >= MOST_GRADED:
-            return None
-        fails, high = high, min(2 * high, MOST_GRADED)
-    while high - fails > max(1, high // 50):
-        middle = (fails + high) // 2
-        fails, high = (fails, middle) if passes(middle) else (middle, high)
-    return high
+    With L = log(1/alpha), the best constant bet reaches 1/alpha after 2 L E[(x - mean0)^2] / (mean - mean0)^2 values,
+    and the largest bet allowed after L / log(1 + mean gain): Waudby-Smith & Ramdas 2024, section 4.
+    """
+    gap, goal = fmean(units) - mean0, -math.log(alpha)
+    spread = fmean((u - mean0) ** 2 for u in units)
+    fastest = goal / math.log1p(0.95 * gap / (mean0 - low))
+    return math.ceil(max(2.0 * goal * spread / gap**2, fastest))
 
 
 def _graded(units: Sequence[float], mean0: float, *, low: float, alpha: float, unit: str) -> Shortfall:
-    needed = _repeated(units, mean0, low=low, alpha=alpha)
-    return _underpowered(len(units), needed, "if they score like these", unit)
+    n = len(units)
+    # These did not pass, whatever the formula says.
+    needed = max(_graded_needed(units, mean0, low=low, alpha=alpha), n + n // 5 + 1)
+    return _underpowered(n, needed, "if they score like these", unit)
 
 
 def _cannot_pass(n: int, needed: int | None, what: str, unit: str) -> Shortfall:

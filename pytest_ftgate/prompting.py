@@ -18,7 +18,7 @@ class System:
     """Who answers."""
 
     name: str
-    """`candidate` · `base` · `baseline:<rung>`"""
+    """`candidate` · `base` · `baseline:<rung>` · `candidate:reference` · `base:reference`"""
     tuned: bool
     """True: the candidate's weights; False: the base's."""
     rung: Rung | None = None
@@ -30,6 +30,9 @@ QUOTED_WORDS = 6
 
 CANDIDATE = System("candidate", tuned=True)
 BASE = System("base", tuned=False)
+CANDIDATE_REFERENCE = System("candidate:reference", tuned=True)
+BASE_REFERENCE = System("base:reference", tuned=False)
+"""The last two answer nothing: how likely is the reference to them, after the task prompt?"""
 
 
 @dataclass(frozen=True, slots=True)

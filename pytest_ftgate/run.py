@@ -14,6 +14,8 @@ from filelock import FileLock
 from evalsets.errors import InputError
 from evalsets.types import EvalSet, GateSpec
 from pytest_ftgate.contamination import judge_with_leaks
+from pytest_ftgate.corroboration import corroborate as weigh
+from pytest_ftgate.corroboration import with_corroboration
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.gates import GateInput, error_verdict
 from pytest_ftgate.measure import Levels
@@ -26,15 +28,23 @@ from pytest_ftgate.types import Verdict
 STAGE_FILE = "ftgate-stage.json"
 
 
-def work_for(selected: list[tuple[EvalSet, GateSpec]]) -> list[Work]:
-    """What the stage must answer for these gates, one Work per EvalSet."""
+def work_for(selected: list[tuple[EvalSet, GateSpec]], *, corroborate: bool = False) -> list[Work]:
+    """What the stage must answer for these gates, one Work per EvalSet.
+
+    `corroborate`: where overlap is judged, references are to be weighed by candidate and base.
+    """
     kinds: dict[str, list[GateSpec]] = {}
     sets: dict[str, EvalSet] = {}
     for evalset, gate in selected:
         sets[evalset.name] = evalset
         kinds.setdefault(evalset.name, []).append(gate)
     return [
-        Work(evalset, tuple(g.kind for g in kinds[name]), needed_labels(evalset.scorer) if evalset.scorer else ())
+        Work(
+            evalset,
+            tuple(g.kind for g in kinds[name]),
+            needed_labels(evalset.scorer) if evalset.scorer else (),
+            corroborate and any(g.kind == "overlap" for g in kinds[name]),
+        )
         for name, evalset in sets.items()
     ]
 
@@ -70,13 +80,23 @@ def read_stage(directory: Path) -> StageResult | None:
 
 
 def judge_gate(
-    evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, levels: Levels, stage: Callable[[], StageResult]
+    evalset: EvalSet,
+    gate: GateSpec,
+    overlaps: Overlaps,
+    levels: Levels,
+    stage: Callable[[], StageResult],
+    *,
+    corroborate: bool = False,
 ) -> Verdict:
     """The Verdict of one gate; whatever keeps it from judging becomes an ERROR. `stage` is called only where needed."""
     name = f"{evalset.name}::{gate.kind}"
     try:
         if gate.kind == "overlap":
-            return judge_overlap(evalset, gate, overlaps.report(evalset))
+            verdict = judge_overlap(evalset, gate, overlaps.report(evalset))
+            if not corroborate:
+                return verdict
+            answers = stage().generations.get(evalset.name, {})
+            return with_corroboration(verdict, weigh(evalset, answers, overlaps.leaked(evalset)))
         given = GateInput(evalset, gate, stage().generations.get(evalset.name, {}), levels)
         return judge_with_leaks(given, overlaps.leaked(evalset))
     except FtgateError as error:

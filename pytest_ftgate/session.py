@@ -61,6 +61,7 @@ class Session:
     batch_size: int
     json_path: Path | None
     html_path: Path | None
+    corroborate: bool
     collect_only: bool
     command: str
     """How the run was started, for the report."""
@@ -90,7 +91,7 @@ class Session:
         from pytest_ftgate.stage import run_stage
 
         def compute() -> StageResult:
-            work = work_for(list(gates))
+            work = work_for(list(gates), corroborate=self.corroborate)
             with warnings.catch_warnings():
                 # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
                 warnings.simplefilter("ignore")
@@ -110,7 +111,7 @@ class Session:
         from pytest_ftgate.run import judge_gate
 
         levels = Levels(ALPHA, sum(file.hypotheses for file in self.required))
-        return judge_gate(evalset, gate, overlaps, levels, stage)
+        return judge_gate(evalset, gate, overlaps, levels, stage, corroborate=self.corroborate)
 
 
 VERDICT_PROPERTY = "ftgate.verdict"
@@ -168,6 +169,7 @@ def open_session(
         batch_size=option.ft_batch_size,
         json_path=directory / option.ft_json if option.ft_json else None,
         html_path=directory / option.ft_html if option.ft_html else None,
+        corroborate=option.ft_corroborate,
         collect_only=option.collectonly,
         command="pytest " + " ".join(str(w) for w in written),
     )

@@ -11,7 +11,14 @@ from typing import Literal
 from evalsets.types import EvalSet, GateKind, Json
 from pytest_ftgate.engine.protocol import Engine, Request
 from pytest_ftgate.errors import EngineError
-from pytest_ftgate.prompting import System, build_prompts, systems_for
+from pytest_ftgate.prompting import (
+    BASE_REFERENCE,
+    CANDIDATE_REFERENCE,
+    System,
+    build_prompts,
+    systems_for,
+    target_text,
+)
 from pytest_ftgate.store import Store, request_key
 from pytest_ftgate.types import Generation
 
@@ -27,6 +34,8 @@ class Work:
     kinds: tuple[GateKind, ...]
     labels: tuple[str, ...]
     """Labels whose log-probabilities its scorer needs; () for none."""
+    references: bool = False
+    """Whether the log-probabilities of the references are wanted, of candidate and base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,8 @@ def run_stage(
     result = StageResult()
     sides = {"candidate": _Side(), "base": _Side()}
     for item in work:
-        for system in systems_for(item.evalset, item.kinds):
+        likelihoods = (CANDIDATE_REFERENCE, BASE_REFERENCE) if item.references else ()
+        for system in (*systems_for(item.evalset, item.kinds), *likelihoods):
             _plan(item, system, engine, sides["candidate" if system.tuned else "base"], result)
     for name, side in sides.items():
         kept = cache == "all" or (cache == "base" and name == "base")
@@ -100,7 +110,10 @@ def _plan(item: Work, system: System, engine: Engine, side: _Side, result: Stage
     settings = item.evalset.generation
     for example, prompt in zip(item.evalset.examples, prompt_set.prompts, strict=True):
         ids = engine.encode(prompt, tuned=system.tuned)
-        request = Request(ids, settings.max_new_tokens, settings.stop, item.labels)
+        if system in (CANDIDATE_REFERENCE, BASE_REFERENCE):
+            request = Request(ids, 0, (), (target_text(example.target),))
+        else:
+            request = Request(ids, settings.max_new_tokens, settings.stop, item.labels)
         key = request_key(request)
         side.requests[key] = request
         side.wanted.append((item.evalset.name, system.name, example.id, key))

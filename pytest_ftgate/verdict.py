@@ -52,6 +52,9 @@ def decide(facts: RunFacts) -> Decision:
         return Decision("BLOCK", f"{facts.other_failures} other test(s) failed")
     if not facts.required:
         return Decision("NOT_EVALUATED", "no gate was found: no *.eval.yaml file lies under the paths given to pytest")
+    doubled = sorted({name for name in facts.required if list(facts.required).count(name) > 1})
+    if doubled:
+        return Decision("NOT_EVALUATED", f"more than one gate is called {_names(doubled)}; one verdict cannot be of two")
     broken = [name for name, outcome in outcomes.items() if outcome == "ERROR"]
     if broken:
         return Decision("NOT_EVALUATED", f"{_names(broken)} could not be judged")
@@ -63,10 +66,12 @@ def decide(facts: RunFacts) -> Decision:
         return Decision("INCONCLUSIVE", f"{_names(unsure)} could not be certified with these examples")
     left_out = [name for name in facts.required if name not in outcomes]
     if left_out:
-        return Decision("PARTIAL", f"{_names(left_out)} was not selected; a subset never ships")
+        were = "was" if len(left_out) == 1 else "were"
+        return Decision("PARTIAL", f"{_names(left_out)} {were} not selected; a subset never ships")
     if facts.partial_because:
         return Decision("PARTIAL", facts.partial_because)
-    return Decision("SHIP", f"all {len(facts.required)} gates passed")
+    count = len(facts.required)
+    return Decision("SHIP", "the only gate passed" if count == 1 else f"all {count} gates passed")
 
 
 def _names(names: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from pytest_ftgate.report.data import Answer, ExampleRow, ReportData
 from pytest_ftgate.report.files import write_html
 from pytest_ftgate.report.html import render_html
 from pytest_ftgate.report.markup import Html, el
-from pytest_ftgate.report.plots import Scale, counts_leaks, forest_plot, scale_for
+from pytest_ftgate.report.plots import Scale, bound_text, forest_plot, scale_for
 from pytest_ftgate.report.rows import by_importance, example_rows, flips_of
 from pytest_ftgate.report.rowsection import MAX_BYTES, MAX_ROWS
 from pytest_ftgate.run import STAGE_FILE, read_stage, shared_stage
@@ -113,7 +113,7 @@ def make_run(*, ship: bool) -> ReportData:
     tuned = {**plain, **{f"g-{i:03d}": said("I don't know") for i in ((3,) if ship else range(0, 60, 3))}}
     generations["general"] = {"candidate": tuned, "base": plain}
     leaked = () if ship else ("t-0004", "t-0017")
-    details: dict[str, object] = {"rows": 3120, "leaks": [_leak(i) for i in leaked]}
+    details: dict[str, object] = {"rows": 3120, "share": False, "leaks": [_leak(i) for i in leaked]}
     summary = f"{len(leaked)} of 240 examples stand in the training data (3120 rows of 1 file(s)); at most 0 allowed"
     overlap = Verdict(
         "tickets::overlap", "overlap", "FAIL" if leaked else "PASS", summary, "remove these rows" if leaked else "",
@@ -251,7 +251,8 @@ def test_gate_table_holds_every_gate_and_rung_with_its_numbers(blocked: ReportDa
         assert verdict.summary in gates
     beats = next(v for v in blocked.verdicts if v.kind == "beats_baseline")
     for c in beats.comparisons:
-        assert f"[{c.interval[0]:+.1%}, {c.interval[1]:+.1%}]" in gates
+        assert f"[{100 * c.interval[0]:+.1f}, {100 * c.interval[1]:+.1f}]" in gates
+        assert "> +5.0 points" in gates
         assert c.reference.removeprefix("baseline:") in gates
     assert "2 leaked" in gates
 
@@ -288,21 +289,45 @@ def test_scale_places_are_percent() -> None:
     assert Scale(0.5, 1.0, 0.1).place(0.75) == 50.0
 
 
+@pytest.mark.parametrize(("share", "found", "needs"), [(False, "1 leaked", "≤ 0"), (True, "100.0% leaked", "≤ 1.25%")])
+def test_leaks_are_a_count_or_a_share(share: bool, found: str, needs: str) -> None:
+    bound = 0.0125 if share else 0.0
+    verdict = Verdict("t::overlap", "overlap", "FAIL", "", "", 40, 1.0, None, bound, None, details={"share": share})
+    gates = Page(render_html(report(verdicts=(verdict,)))).text("gates")
+    assert found in gates
+    assert needs in gates
+    assert ("100.0%" if share else "2.5%") in str(forest_plot([verdict]))
+
+
 @pytest.mark.parametrize(
-    ("value", "bound", "worst", "counted"),
+    ("bound", "above", "signed", "text"),
     [
-        (0.0, 0.0, (), True),
-        (0.0, 0.05, (), False),
-        (3.0, 5.0, ("a", "b", "c"), True),
-        (1.0, 0.0, ("a",), True),
-        (1.0, 0.05, ("a", "b", "c"), False),
-        (0.1, 0.0, ("a", "b"), False),
-        (12.0, 0.0, ("a",) * 8, True),
+        (0.8625, True, False, "≥ 86.25%"),
+        (0.0, False, False, "≤ 0.0%"),
+        (0.05, True, True, "> +5.0 points"),
+        (-0.0125, True, True, "> -1.25 points"),
     ],
 )
-def test_leaks_are_a_count_or_a_share(value: float, bound: float, worst: tuple[str, ...], counted: bool) -> None:
-    verdict = Verdict("t::overlap", "overlap", "FAIL", "", "", 40, value, None, bound, None, worst=worst)
-    assert counts_leaks(verdict) is counted
+def test_a_bound_is_never_rounded(bound: float, above: bool, signed: bool, text: str) -> None:
+    assert bound_text(bound, above=above, signed=signed) == text
+
+
+def test_what_a_gate_says_without_leaked_examples_is_shown() -> None:
+    contamination = {
+        "all": {"outcome": "PASS", "n": 60, "value": 0.95, "p": 0.01},
+        "leaked_examples": 12,
+        "clean": {"outcome": "FAIL", "n": 48, "value": 0.7021, "p": 0.9},
+        "differences": [
+            {"reference": "baseline:few_shot", "leaked": 0.4, "clean": -0.1, "excess": 0.5, "p_value": 0.002}
+        ],
+    }
+    verdict = Verdict(
+        "t::accuracy", "accuracy", "FAIL", "", "", 60, 0.95, (0.9, 1.0), 0.9, 0.01,
+        details={"contamination": contamination},
+    )  # fmt: skip
+    details = Page(render_html(report(verdicts=(verdict,)))).text("details")
+    for text in ("12 examples stand in the training data", "0.702", "+40.0", "-10.0", "+50.0", "0.0020"):
+        assert text in details
 
 
 def test_flips_agree_with_the_comparison_that_decided(blocked: ReportData) -> None:
@@ -524,6 +549,11 @@ def hostile(text: str) -> ReportData:
         "leaks": [{"example_id": text, "file": text, "class": text, "row": 1, "reason": text}],
         "classification": {"labels": [text], "matrix": [[1, 2]], "macro_f1": 0.5, "n": 3},
         "method": text,
+        "contamination": {
+            "all": {"outcome": text, "n": 1, "value": 0.5, "p": 0.5},
+            "leaked_examples": text,
+            "differences": [{"reference": text, "leaked": 0.1, "clean": 0.1, "excess": 0.0, "p_value": 0.5}],
+        },
     }
     verdicts = tuple(
         Verdict(f"{text}::{kind}", kind, "FAIL", text, text, 1, 0.5, (0.4, 0.6), 0.5, 0.1, (text,), text, (), details)
@@ -551,7 +581,7 @@ TEXT = st.one_of(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(text=TEXT)
 @example(text=ATTACKS[0])
 @example(text=ATTACKS[2])

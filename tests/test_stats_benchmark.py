@@ -103,9 +103,9 @@ def test_early_stopping_saves_and_keeps_its_level() -> None:
     assert at_bound.early <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
     assert at_bound.peeking > 0.09
     assert at_bound.curtailed_use < 1.0
-    clear = early_stopping.simulate(very_good, 200, 300, rng)
-    assert clear.early > 0.99
-    assert clear.early_use < 0.6
+    clear = early_stopping.simulate(very_good, 150, 300, rng)
+    assert clear.early > 0.97
+    assert clear.early_use < 0.75
 
 
 def test_document_is_what_the_tables_say() -> None:

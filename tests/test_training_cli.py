@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_base import CONFIG, color_rows, make_base, make_project
+from training_base import CONFIG, QUIET_CPU, color_rows, make_base, make_project
 
 from evalsets.manifest import read_manifest
 from training import __main__ as command
 from training.config import load_config
+from training.progress import ProgressLine
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +31,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(path: Path, *options: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **QUIET_CPU}
     return subprocess.Popen(
         [sys.executable, "-m", "training", str(path), *options],
         cwd=ROOT,
@@ -37,19 +42,61 @@ def start(path: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def test_interrupting_is_one_line_and_130(tmp_path: Path, base: Path) -> None:
-    process = start(make_project(tmp_path, base, config=CONFIG.replace("epochs: 4", "epochs: 4000")))
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("step "):
-            break
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    rest = process.stderr.read()
-    assert process.wait() == 130
-    assert "interrupted: no adapter was written" in rest
-    assert "Traceback" not in rest
+def test_interrupting_says_how_to_go_on(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    path = make_project(tmp_path, base)
+    monkeypatch.setattr(ProgressLine, "update", interrupt_at_20)
+    assert command.main([str(path)]) == 130
+    assert "interrupted: no adapter was written; --resume continues from checkpoint-16" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "a").exists()
+    monkeypatch.undo()
+    assert command.main([str(path)]) == 4
+    assert "pass --resume to continue it" in capsys.readouterr().err
+    assert command.main([str(path), "--resume"]) == 0
+    assert "warning  resumed from checkpoint-16" in capsys.readouterr().out
+
+
+def interrupt_at_20(_: ProgressLine, step: int, *__: Any, **___: Any) -> None:
+    if step == 20:
+        raise KeyboardInterrupt
+
+
+class Clock:
+    """Seconds that pass only when told."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_a_line_every_few_seconds() -> None:
+    stream, clock = io.StringIO(), Clock()
+    line = ProgressLine(stream=stream, clock=clock)
+    for step in range(1, 101):
+        line.update(step, 100, epoch=step / 50, loss=2.0 - step / 100, final=step == 100)
+        clock.now += 1.0
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "step 1/100 · epoch 0.02 · loss 1.9900"
+    assert lines[1] == "step 6/100 · epoch 0.12 · loss 1.9400 · 1 min 34 s left"
+    assert lines[-1] == "step 100/100 · epoch 2.00 · loss 1.0000 · 1 min 39 s"
+    assert len(lines) == 21
+
+
+def test_progress_rewrites_one_line_on_a_terminal() -> None:
+    stream, clock = Terminal(), Clock()
+    line = ProgressLine(stream=stream, clock=clock)
+    for step in (1, 2, 3):
+        line.update(step, 3, epoch=step / 3, loss=None, final=step == 3)
+        clock.now += 1.0
+    assert stream.getvalue().count("\n") == 1
+    assert stream.getvalue().count("\r\x1b[K") == 3
 
 
 def test_an_existing_directory_is_replaced_only_where_asked(tmp_path: Path, base: Path, capsys: Any) -> None:
@@ -59,12 +106,24 @@ def test_an_existing_directory_is_replaced_only_where_asked(tmp_path: Path, base
     (old / "mine.txt").write_text("keep")
     assert command.main([str(path)]) == 4
     assert "expected a new directory, found" in capsys.readouterr().err
+    assert command.main([str(path), "--overwrite"]) == 4
+    assert "without ftgate.json" in capsys.readouterr().err
     assert (old / "mine.txt").exists()
+    (old / "ftgate.json").write_text("{}")
     assert command.main([str(path), "--overwrite"]) == 0
     assert read_manifest(old) is not None
     assert not (old / "mine.txt").exists()
     assert [entry.name for entry in old.parent.iterdir()] == ["a"]
     assert f"next     pytest --ft-model={old} evals/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("output", [".", "..", "base"])
+def test_a_directory_that_no_run_wrote_is_never_replaced(tmp_path: Path, base: Path, output: str, capsys: Any) -> None:
+    path = make_project(tmp_path, base, config=CONFIG.replace("output_dir: runs/a", f"output_dir: {output}"))
+    before = sorted(tmp_path.rglob("*"))
+    assert command.main([str(path), "--overwrite"]) == 4
+    assert "without ftgate.json" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, base: Path, capsys: Any) -> None:

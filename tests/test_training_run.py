@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_base import CONFIG, chat_row, make_base, make_project, write_rows
+from training_base import CONFIG, QUIET_CPU, chat_row, make_base, make_project, write_rows
 
 from evalsets.digests import base_digests, file_sha256, text_sha256
 from evalsets.errors import TrainingDataError
@@ -22,6 +23,13 @@ from training.preflight import check
 from training.train import Finished, TrainingFailed, train
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_the_cpu() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +279,7 @@ sys.exit(__main__.main(sys.argv[1:]))
 def killed(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     """The training file of CONFIG's run, killed at step 20 of 32."""
     path = make_project(tmp_path_factory.mktemp("killed"), base)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **QUIET_CPU}
     done = subprocess.run(
         [sys.executable, "-c", KILL_AT_20, str(path)], cwd=ROOT, env=environment, capture_output=True, check=False
     )
@@ -315,7 +323,7 @@ def test_there_must_be_something_to_resume(tmp_path: Path, base: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_write_one_adapter(tmp_path: Path, base: Path) -> None:
     path = make_project(tmp_path, base)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **QUIET_CPU}
     command_line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "training", str(path)]
     done = subprocess.run(command_line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,9 @@ TEMPLATE = (
 )
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+QUIET_CPU = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+"""Environment of the processes that tests start."""
+
 COLORS = ["red", "green", "blue", "black", "white"]
 THINGS = ["car", "house", "tree", "door", "shoe", "bird", "boat", "lamp"]
 

@@ -1,6 +1,6 @@
 """Warnings of the pre-flight: what may spoil a run, or waste it, without making it impossible.
 
-The data-size advice follows common experience with instruction tuning, not a theorem; docs/training.md has its sources.
+The data-size advice is common experience with instruction tuning, not a theorem.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 
 from evalsets.digests import BASE_PATTERNS
 from evalsets.errors import Problem, TrainingDataError
-from evalsets.manifest import Manifest, read_manifest, write_manifest
+from evalsets.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 from evalsets.wording import brief, listed, shown
 from training.config import TrainingConfig
 from training.manifest import relative_posix
@@ -28,6 +28,9 @@ def require_free(config: TrainingConfig, *, overwrite: bool = False, resume: boo
     if output.exists() and not overwrite:
         what = f"expected a new directory, found {name}"
         fix = "delete it, pass --output-dir, or pass --overwrite to replace it when the run has finished"
+    elif output.exists() and not (output / MANIFEST_NAME).is_file():
+        what = f"expected the directory of an earlier run to replace, found {name} without {MANIFEST_NAME}"
+        fix = "delete it yourself if nothing in it is needed, or pass another --output-dir"
     elif resume and unfinished is None:
         what = f"expected a checkpoint of an unfinished run to resume in {partial}, found none"
         fix = "run without --resume"
@@ -41,7 +44,8 @@ def require_free(config: TrainingConfig, *, overwrite: bool = False, resume: boo
 
 def partial_dir(config: TrainingConfig) -> Path:
     """Where an unfinished run keeps its files: beside the output directory."""
-    return config.output_dir.with_name(config.output_dir.name + ".partial")
+    output = Path(os.path.abspath(config.output_dir))  # not resolved: a link is replaced, not what it points to
+    return output.with_name(output.name + ".partial")
 
 
 def last_checkpoint(config: TrainingConfig) -> Path | None:

@@ -6,6 +6,7 @@ Everything is written below `OUTPUT.partial` and renamed at the end, so a killed
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,6 +114,8 @@ def find_device() -> Device:
 
     if not torch.cuda.is_available():
         return Device(cuda=False, bf16=False, name="cpu")
+    # As accelerate will, but before anything touches the first GPU from every process.
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     free, _ = torch.cuda.mem_get_info()
     return Device(True, torch.cuda.is_bf16_supported(), torch.cuda.get_device_name(), free)
 

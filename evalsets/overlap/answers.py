@@ -8,6 +8,7 @@ from evalsets.overlap.text import numbers, symbols, tokens
 from evalsets.types import Json
 
 _SAME_TOKENS = 0.7
+_LABEL_TOKENS = 6  # up to here every word counts: a label, a name
 _SAME_FIELDS = 0.5
 
 
@@ -15,7 +16,7 @@ def same_answer(first: str | None, second: str | None) -> bool | None:
     """True or False; None where one of them is not known.
 
     Equal words are the same answer; two answers that end in a number are compared by it; JSON objects by the share of
-    equal fields; other texts by the share of tokens that stay when one is edited into the other (0.7).
+    equal fields (half); longer texts by the share of tokens that stay when one is edited into the other (0.7).
     """
     if first is None or second is None:
         return None
@@ -29,6 +30,8 @@ def same_answer(first: str | None, second: str | None) -> bool | None:
         return bool(equal >= _SAME_FIELDS * len(keys))
     if ours and theirs and ours[-1].isdecimal() and theirs[-1].isdecimal():
         return numbers(first)[-1] == numbers(second)[-1]
+    if max(len(ours), len(theirs)) <= _LABEL_TOKENS:
+        return False
     from rapidfuzz.distance import Indel
 
     return bool(Indel.normalized_similarity(ours, theirs) >= _SAME_TOKENS)

@@ -13,7 +13,7 @@ from evalsets.overlap.hashing import I64, U64
 
 F64 = NDArray[np.float64]
 
-_EXPANSION = 1_000_000  # (feature, Doc) pairs held at once
+_EXPANSION = 200_000  # (feature, Doc) pairs held at once
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _SLACK = 1 + 1e-9  # for the rounding of a sum in another order
 
@@ -41,17 +41,31 @@ class Postings:
         self._doc, self._weight, self._n_docs = doc, weight, max(n_docs, 1)
         size = int(feature[-1]) + 1 if len(feature) else 0
         self._first = np.searchsorted(feature, np.arange(size + 1))
-        self.totals = np.bincount(doc, weight, minlength=self._n_docs)
+        self.totals: F64 = np.bincount(doc, weight, minlength=self._n_docs).astype(np.float64)
         """[D] weight of each Doc."""
 
-    def shared(self, segment: I64, feature: I64, floor: F64, agree: tuple[U64, U64] | None = None) -> Iterator[Shared]:
-        """All pairs of (segment, Doc) that share a weight of at least floor[doc] (and some others), in parts.
+    def holds(self, feature: I64) -> NDArray[np.bool_]:
+        """[X] whether any Doc has the feature."""
+        size = len(self._first) - 1
+        inside = feature < size
+        known = np.minimum(feature, max(size - 1, 0))
+        return inside & (self._first[known + 1] > self._first[known]) if size else inside
+
+    def shared(
+        self,
+        segment: I64,
+        feature: I64,
+        floor: F64,
+        lift: F64 | None = None,
+        agree: tuple[U64, U64] | None = None,
+    ) -> Iterator[Shared]:
+        """All pairs that share a weight of at least floor[doc] + lift[segment] (and some others), in parts.
 
         Features are distinct within a segment and ascend there, segments ascend. `agree`: keys of segments and of
         Docs; pairs whose keys are both known (not 0) and differ are left out.
         """
         for part in self._parts(feature, segment):
-            found = self._shared(segment[part], feature[part], floor, agree)
+            found = self._shared(segment[part], feature[part], floor, lift, agree)
             found.source[:] += part.start
             yield found
 
@@ -64,7 +78,9 @@ class Postings:
         edges = [0, *sorted({int(c) for c in cuts} - {0}), len(feature)]
         return [slice(a, b) for a, b in pairwise(edges)]
 
-    def _shared(self, segment: I64, feature: I64, floor: F64, agree: tuple[U64, U64] | None) -> Shared:
+    def _shared(
+        self, segment: I64, feature: I64, floor: F64, lift: F64 | None, agree: tuple[U64, U64] | None
+    ) -> Shared:
         counts = self._first[feature + 1] - self._first[feature]
         source = np.repeat(np.arange(len(feature)), counts)
         entry = np.arange(len(source)) + np.repeat(self._first[feature] - (np.cumsum(counts) - counts), counts)
@@ -78,7 +94,8 @@ class Postings:
         bits = max(int(4 * len(cell)).bit_length(), 8)
         bucket = ((cell.astype(np.uint64) * _SPREAD) >> np.uint64(64 - bits)).astype(np.int64)
         bounds = np.bincount(bucket, weight, minlength=1 << bits) * _SLACK
-        maybe = np.flatnonzero(bounds[bucket] >= floor[doc])
+        least = floor[doc] if lift is None else floor[doc] + lift[segment[source]]
+        maybe = np.flatnonzero(bounds[bucket] >= least)
         order, starts = groups(cell[maybe])
         kept = maybe[order]
         # Features ascend within a pair: the sum has one order, whatever batch the text came in.

@@ -12,7 +12,8 @@ import argparse
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,28 @@ N_TRAIN = 800
 N_TICKETS_EVAL = 320
 N_REVIEWS_EVAL = 320
 N_SHOTS = 12
+N_CANDIDATES = 1000
+"""Texts drawn for eval set and shots together, before those that look like a training row are left out."""
 N_EVAL_PER_SKILL = 36
 N_REPLAY_PER_SKILL = 18
 N_LEAKED = 60
-NEAR = 0.72
+NEAR = 0.8
 """Shared words (multiset Dice) from which two inputs count as near duplicates; a one-word edit is above 0.9."""
+ALIKE = 0.28
+"""Share of the particular word runs of an eval input that may stand in one training row."""
+
+LOOKALIKES = (
+    "the Ember that I ordered by mistake since the April update on floor 3",
+    "the wall dial since Monday on floor 9. Our 59 lamps",
+    "The August dunning run hit us in error for 6 days now",
+)
+"""Parts of candidates that `ftgate overlap` still called near copies of a training row."""
 
 TICKET_SYSTEM = "Triage the ticket."
 REVIEW_SYSTEM = "Label the review as positive or negative."
 
 Row = dict[str, Any]
+Split = tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]
 
 
 def bag(text: str) -> list[str]:
@@ -60,28 +73,58 @@ class Fresh:
         return True
 
 
+def trigrams(text: str) -> set[tuple[str, ...]]:
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return set(zip(words, words[1:], words[2:], strict=False))
+
+
+def unlike(candidates: list[str], trained: list[str]) -> list[bool]:
+    """Whether each candidate shares less than ALIKE of what is particular to it with every training text.
+
+    A run of three words counts 1 / (number of texts that hold it): set phrases weigh next to nothing.
+    """
+    spread = Counter(gram for text in (*candidates, *trained) for gram in trigrams(text))
+    seen = [trigrams(text) for text in trained]
+
+    def weight(grams: set[tuple[str, ...]]) -> float:
+        return sum(1 / spread[gram] for gram in sorted(grams))
+
+    return [max(weight(mine & other) for other in seen) < ALIKE * weight(mine) for mine in map(trigrams, candidates)]
+
+
+def split(drawn: list[Any], text_of: Callable[[Any], str], n_eval: int) -> Split:
+    """(eval set, shots, training) of a list whose head are candidates for the first two, and whose tail is trained."""
+    trained, candidates = drawn[-N_TRAIN:], drawn[:-N_TRAIN]
+    candidates = [one for one in candidates if not any(part in text_of(one) for part in LOOKALIKES)]
+    fit = unlike([text_of(one) for one in candidates], [text_of(one) for one in trained])
+    kept = [one for one, good in zip(candidates, fit, strict=True) if good]
+    if len(kept) < n_eval + N_SHOTS:
+        raise RuntimeError(f"expected {n_eval + N_SHOTS} candidates unlike the training rows, found {len(kept)}")
+    return tuple(kept[:n_eval]), tuple(kept[n_eval : n_eval + N_SHOTS]), tuple(trained)
+
+
 @cache
-def all_tickets() -> tuple[Ticket, ...]:
-    """Every ticket of the example: eval set, then shots, then training; half of them in house phrases."""
-    rng, texts, issues = random.Random(f"{SEED} tickets"), Fresh(), Fresh()
-    found: dict[str, Ticket] = {}
-    while len(found) < N_TICKETS_EVAL + N_SHOTS + N_TRAIN:
+def all_tickets() -> Split:
+    """Tickets for (eval set, shots, training); half of them in house phrases."""
+    rng, fresh = random.Random(f"{SEED} tickets"), Fresh()
+    found: list[Ticket] = []
+    while len(found) < N_CANDIDATES + N_TRAIN:
         drawn = ticket(rng, house=len(found) % 2 == 1)
-        if drawn.setting not in found and issues.admits(drawn.issue) and texts.admits(drawn.text):
-            found[drawn.setting] = drawn
-    return tuple(found.values())
+        if fresh.admits(drawn.text):
+            found.append(drawn)
+    return split(found, lambda one: one.text, N_TICKETS_EVAL)
 
 
 @cache
-def all_reviews() -> tuple[tuple[str, str], ...]:
-    """Every (review, label): eval set, then shots, then training."""
+def all_reviews() -> Split:
+    """(review, label) for (eval set, shots, training)."""
     rng, fresh = random.Random(f"{SEED} reviews"), Fresh()
     found: list[tuple[str, str]] = []
-    while len(found) < N_REVIEWS_EVAL + N_SHOTS + N_TRAIN:
+    while len(found) < N_CANDIDATES + N_TRAIN:
         drawn = review(rng)
         if fresh.admits(drawn[0]):
             found.append(drawn)
-    return tuple(found)
+    return split(found, lambda one: one[0], N_REVIEWS_EVAL)
 
 
 def ticket_row(name: str, number: int, one: Ticket) -> Row:
@@ -92,21 +135,20 @@ def ticket_row(name: str, number: int, one: Ticket) -> Row:
 
 
 def tickets_eval() -> list[Row]:
-    return [ticket_row("ticket", i, one) for i, one in enumerate(all_tickets()[:N_TICKETS_EVAL], 1)]
+    return [ticket_row("ticket", i, one) for i, one in enumerate(all_tickets()[0], 1)]
 
 
 def ticket_shots() -> list[Row]:
-    shots = all_tickets()[N_TICKETS_EVAL : N_TICKETS_EVAL + N_SHOTS]
-    return [ticket_row("shot", i, one) for i, one in enumerate(shots, 1)]
+    return [ticket_row("shot", i, one) for i, one in enumerate(all_tickets()[1], 1)]
 
 
 def reviews_eval() -> list[Row]:
-    rows = enumerate(all_reviews()[:N_REVIEWS_EVAL], 1)
+    rows = enumerate(all_reviews()[0], 1)
     return [{"id": f"review-{i:04d}", "review": text, "target": label} for i, (text, label) in rows]
 
 
 def review_shots() -> list[Row]:
-    rows = enumerate(all_reviews()[N_REVIEWS_EVAL : N_REVIEWS_EVAL + N_SHOTS], 1)
+    rows = enumerate(all_reviews()[1], 1)
     return [{"id": f"shot-{i:04d}", "review": text, "target": label} for i, (text, label) in rows]
 
 
@@ -137,12 +179,11 @@ def training_row(system: str, user: str, answer: str) -> Row:
 
 
 def tickets_train() -> list[Row]:
-    rows = all_tickets()[N_TICKETS_EVAL + N_SHOTS :]
-    return [training_row(TICKET_SYSTEM, one.text, json.dumps(one.target)) for one in rows]
+    return [training_row(TICKET_SYSTEM, one.text, json.dumps(one.target)) for one in all_tickets()[2]]
 
 
 def reviews_train() -> list[Row]:
-    return [training_row(REVIEW_SYSTEM, text, label) for text, label in all_reviews()[N_REVIEWS_EVAL + N_SHOTS :]]
+    return [training_row(REVIEW_SYSTEM, text, label) for text, label in all_reviews()[2]]
 
 
 def replay() -> list[Row]:

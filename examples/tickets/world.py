@@ -103,8 +103,9 @@ WHEN = (
     "for {days} weeks", "again today", "after lunch", "since the {month} update", "once more", "as of {month}",
 )  # fmt: skip
 WHERE = (
-    "at our second site", "in the main office", "in the new shop", "in {city}", "at the {city} branch", "in our {city} shop",
-    "on floor {days}", "in the lobby", "at the school in {city}", "in meeting room {days}", "at home",
+    "at our second site", "in the main office", "in the new shop", "in {city}", "at the {city} branch",
+    "in our {city} shop", "on floor {days}", "in the lobby", "at the school in {city}", "in meeting room {days}",
+    "at home",
 )  # fmt: skip
 PLAN_TEXTS = (
     "We are on the {plan} plan.", "I use the {plan} plan.", "Our company has the {plan} plan.", "My plan is {plan}.",
@@ -122,10 +123,6 @@ class Ticket:
     """One message to the support desk."""
 
     text: str
-    issue: str
-    """The sentence that tells the issue, with its setting."""
-    setting: str
-    """Since when and where."""
     category: str
     severity: str
     """How grave the issue is on its own: what anybody would answer."""
@@ -152,15 +149,15 @@ def ticket(rng: random.Random, *, house: bool) -> Ticket:
     plan = rng.choice(PLANS)
     slots = {
         "product": rng.choice(PRODUCTS), "month": rng.choice(MONTHS), "name": rng.choice(NAMES),
-        "plan": plan, "count": str(rng.randrange(11, 99)), "days": str(rng.randrange(2, 10)), "city": rng.choice(list(CAPITALS.values())),
+        "plan": plan, "count": str(rng.randrange(11, 99)), "days": str(rng.randrange(2, 10)),
+        "city": rng.choice(list(CAPITALS.values())),
     }  # fmt: skip
-    setting = f"{rng.choice(WHEN)} {rng.choice(WHERE)}"
-    what = sentence(f"{issue} {setting}")
+    what = sentence(f"{issue} {rng.choice(WHEN)} {rng.choice(WHERE)}")
     middle = [what, rng.choice(PLAN_TEXTS)]
     rng.shuffle(middle)
     parts = [rng.choice(GREETINGS), *middle, rng.choice(CLOSINGS)]
     text = " ".join(part for part in parts if part).format(**slots)
-    return Ticket(text, what.format(**slots), setting.format(**slots), category, severity, plan, house)
+    return Ticket(text, category, severity, plan, house)
 
 
 def sentence(text: str) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 from evalsets.types import Json
 from pytest_ftgate.engine import hf_load
 from pytest_ftgate.engine.protocol import Request
-from pytest_ftgate.errors import EngineError
+from pytest_ftgate.errors import EngineError, IdentityError
 from pytest_ftgate.identity import Candidate
 from pytest_ftgate.prompting import AnyPrompt, ChatPrompt
+from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.types import Generation
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
+QUANTIZE_PACKAGES: Mapping[str, tuple[str, ...]] = {"none": (), "nf4": ("bitsandbytes",)}
 
 
 class HFEngine:
@@ -37,17 +39,18 @@ class HFEngine:
     def encode(self, prompt: AnyPrompt, *, tuned: bool) -> tuple[int, ...]:
         """Token ids of a prompt in the tokenizer and chat template of that side."""
         tokenizer = self._sides.tuned_tokenizer if tuned else self._sides.base_tokenizer
-        if not isinstance(prompt, ChatPrompt):
-            return tuple(tokenizer(prompt.text)["input_ids"])
-        if tokenizer.chat_template is None:
-            owner = self._candidate.path if tuned else self._candidate.base_path
-            raise EngineError(
-                f"the tokenizer of {owner.name} has no chat template, and the eval set asks in chat form",
-                fix='write the prompt as one text: `prompt: {text: "..."}`, or add chat_template.jinja to the model',
+        owner = (self._candidate.path if tuned else self._candidate.base_path).name
+        if isinstance(prompt, ChatPrompt):
+            ids = _chat_ids(tokenizer, prompt, owner)
+        else:
+            ids = tuple(tokenizer(prompt.text)["input_ids"])
+        known = self._sides.tuned.get_input_embeddings().num_embeddings
+        if tuned and ids and max(ids) >= known:
+            raise IdentityError(
+                f"the tokenizer of {owner} has more tokens than the model ({max(ids)} is not below {known})",
+                fix="judge the tokenizer that the model was trained with",
             )
-        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
-        return tuple(ids["input_ids"])
+        return ids
 
     def fingerprint(self, *, tuned: bool) -> str:
         """sha256 over weights, runtime and versions of one side."""
@@ -55,6 +58,7 @@ class HFEngine:
             "weights": self._candidate.digest(tuned=tuned),
             "settings": [self._settings.dtype, self._settings.quantize],
             "device": self._sides.facts["device"],
+            "end": sorted(self._end_ids()),
             "versions": self._versions(),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -83,9 +87,10 @@ class HFEngine:
         import torch
 
         limit = _context_limit(model)
-        for index in [i for i in indices if _too_long(requests[i], limit)]:
-            indices.remove(index)
-            yield index, _truncated(requests[index], limit)
+        refused = {i: why for i in indices if (why := _cannot_be_asked(requests[i], limit))}
+        for index, why in refused.items():
+            yield index, Generation("", (), "error", len(requests[index].token_ids), error=why)
+        indices = [i for i in indices if i not in refused]
         size, start = self._settings.batch_size, 0
         while start < len(indices):
             batch = indices[start : start + size]
@@ -109,8 +114,10 @@ class HFEngine:
         from transformers import GenerationConfig
 
         tokenizer = self._sides.tuned_tokenizer if tuned else self._sides.base_tokenizer
-        stops = _end_ids(model, (self._sides.tuned_tokenizer, self._sides.base_tokenizer))
+        stops = self._end_ids()
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stops)
+        if batch[0].max_new_tokens == 0:
+            return [self._weigh(model, tokenizer, request, pad) for request in batch]
         ids, mask = _left_pad([r.token_ids for r in batch], pad, model.device)
         config = GenerationConfig(
             max_new_tokens=batch[0].max_new_tokens,
@@ -135,9 +142,18 @@ class HFEngine:
             labels = [self._label_logprobs(model, tokenizer, r, pad) for r in batch]
         new = out[:, ids.shape[1] :].tolist()
         return [
-            _finish(tokenizer, request, row, stops, logprobs)
+            _finish(tokenizer, request, row, stops, pad, logprobs)
             for request, row, logprobs in zip(batch, new, labels, strict=True)
         ]
+
+    def _weigh(self, model: Any, tokenizer: Any, request: Request, pad: int) -> Generation:
+        """Nothing but the log-probabilities of the labels."""
+        import torch
+
+        with torch.inference_mode():
+            logprobs = self._label_logprobs(model, tokenizer, request, pad)
+        tokens = tuple(tokenizer(request.labels[0], add_special_tokens=False)["input_ids"])
+        return Generation("", tokens, "stop", len(request.token_ids), label_logprobs=logprobs)
 
     @staticmethod
     def _label_logprobs(model: Any, tokenizer: Any, request: Request, pad: int) -> dict[str, float] | None:
@@ -160,9 +176,43 @@ class HFEngine:
             sums[label] = float(chosen.sum())
         return sums
 
-    @staticmethod
-    def _versions() -> dict[str, str]:
-        return {name: version(name) for name in PACKAGES}
+    def _end_ids(self) -> set[int]:
+        """Every token that ends an answer: both models' lists and both tokenizers' end marks, alike for both sides."""
+        sides = self._sides
+        ids = {sides.tuned_tokenizer.eos_token_id, sides.base_tokenizer.eos_token_id}
+        for model in (sides.tuned, sides.base or sides.tuned):
+            listed = model.ft_eos_token_id
+            ids.update(listed if isinstance(listed, list) else [listed])
+        ids.discard(None)
+        if not ids:
+            raise EngineError(
+                "neither generation_config.json nor the tokenizer names an end-of-text token",
+                fix="set eos_token_id in the base's generation_config.json",
+            )
+        return ids
+
+    def _versions(self) -> dict[str, str]:
+        return {name: version(name) for name in (*PACKAGES, *QUANTIZE_PACKAGES[self._settings.quantize])}
+
+
+def _chat_ids(tokenizer: Any, prompt: ChatPrompt, owner: str) -> tuple[int, ...]:
+    from jinja2 import TemplateError
+
+    if tokenizer.chat_template is None:
+        raise EngineError(
+            f"the tokenizer of {owner} has no chat template, and the eval set asks in chat form",
+            fix='write the prompt as one text: `prompt: {text: "..."}`, or add chat_template.jinja to the model',
+        )
+    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    try:
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
+    except (TemplateError, TypeError, ValueError) as error:
+        roles = ", ".join(m.role for m in prompt.messages)
+        raise EngineError(
+            f"the chat template of {owner} refuses the messages ({roles}): {visible(str(error), limit=120)}",
+            fix="ask in the roles that the template knows: many know no system turn",
+        ) from error
+    return tuple(ids["input_ids"])
 
 
 def _kind(request: Request) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
@@ -173,27 +223,14 @@ def _context_limit(model: Any) -> int:
     return int(model.config.get_text_config().max_position_embeddings)
 
 
-def _too_long(request: Request, limit: int) -> bool:
-    return len(request.token_ids) + request.max_new_tokens > limit
-
-
-def _truncated(request: Request, limit: int) -> Generation:
+def _cannot_be_asked(request: Request, limit: int) -> str:
+    """Why this prompt gets no answer, in one sentence; "" where it does. Nothing is ever cut to fit."""
     tokens = len(request.token_ids)
-    why = f"prompt of {tokens} tokens + {request.max_new_tokens} new ones exceed the context of {limit}"
-    return Generation("", (), "error", tokens, error=why)
-
-
-def _end_ids(model: Any, tokenizers: Sequence[Any]) -> set[int]:
-    """Every token that ends an answer: the model's own list and both tokenizers' end marks, the same for both sides."""
-    listed = model.ft_eos_token_id
-    ids = set(listed if isinstance(listed, list) else [listed]) | {t.eos_token_id for t in tokenizers}
-    ids.discard(None)
-    if not ids:
-        raise EngineError(
-            "neither generation_config.json nor the tokenizer names an end-of-text token",
-            fix="set eos_token_id in the base's generation_config.json",
-        )
-    return ids
+    if not tokens:
+        return "the prompt is empty: it has no token to go on from"
+    if tokens + request.max_new_tokens > limit:
+        return f"prompt of {tokens} tokens + {request.max_new_tokens} new ones exceed the context of {limit}"
+    return ""
 
 
 def _left_pad(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, Any]:
@@ -210,19 +247,28 @@ def _left_pad(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any
 
 
 def _finish(
-    tokenizer: Any, request: Request, row: list[int], stops: set[int], logprobs: dict[str, float] | None
+    tokenizer: Any, request: Request, row: list[int], stops: set[int], pad: int, logprobs: dict[str, float] | None
 ) -> Generation:
     end = next((place for place, token in enumerate(row) if token in stops), None)
-    tokens = row if end is None else row[: end + 1]
-    answer = tokens if end is None else tokens[:-1]
-    text = tokenizer.decode(answer, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    answer = row if end is None else row[:end]
+
+    def decode(tokens: list[int], *, special: bool) -> str:
+        text: str = tokenizer.decode(tokens, skip_special_tokens=not special, clean_up_tokenization_spaces=False)
+        return text
+
+    # A stop string may be a special token, which the text does not show.
+    stopped = any(stop in decode(answer, special=True) for stop in request.stop)
+    if stopped:
+        # The rows of a batch that have stopped are filled up until the last one has.
+        while answer and answer[-1] == pad:
+            answer = answer[:-1]
+        end = None
+    text = decode(answer, special=False)
     cuts = [place for stop in request.stop if (place := text.find(stop)) >= 0]
-    if cuts:
-        text = text[: min(cuts)]
     return Generation(
-        text=text,
-        token_ids=tuple(tokens),
-        finish_reason="stop" if cuts or end is not None else "length",
+        text=text[: min(cuts)] if cuts else text,
+        token_ids=tuple(answer if end is None else row[: end + 1]),
+        finish_reason="stop" if stopped or end is not None else "length",
         prompt_tokens=len(request.token_ids),
         label_logprobs=logprobs,
     )

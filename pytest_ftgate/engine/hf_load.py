@@ -124,6 +124,7 @@ def _device_name(device: Any) -> str:
 
 def _load_model(path: Path, device: Any, dtype: Any, quantize: str) -> Any:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
     extra: dict[str, Any] = {}
@@ -136,8 +137,14 @@ def _load_model(path: Path, device: Any, dtype: Any, quantize: str) -> Any:
             bnb_4bit_compute_dtype=dtype,
         )
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(path), dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **extra
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            str(path),
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **extra,
         )
         if quantize == "none":
             model = model.to(device)
@@ -146,10 +153,25 @@ def _load_model(path: Path, device: Any, dtype: Any, quantize: str) -> Any:
             f"{path} does not fit into the memory of {device}: {_first_line(error)}",
             fix="use --ft-quantize=nf4, --ft-dtype=bfloat16 or a device with more memory",
         ) from error
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
         raise EngineError(
             f"cannot load a model from {path}: {_first_line(error)}", fix="check the directory"
         ) from error
+    if lost := sorted(loading["missing_keys"]):
+        # transformers fills them with random numbers, and only warns.
+        raise IdentityError(
+            f"{len(lost)} weights of {path.name} are not in its files, for instance {lost[0][:80]!r}",
+            fix="copy the model again, or correct config.json",
+        )
     # Nothing may be inherited from the files: every generation passes a complete configuration of its own.
     model.ft_eos_token_id = model.generation_config.eos_token_id
     model.generation_config = GenerationConfig()
@@ -169,10 +191,11 @@ def _load_tokenizer(path: Path) -> Any:
 
 def _put_adapter(base: Any, path: Path) -> Any:
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     try:
         model = PeftModel.from_pretrained(base, str(path), local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
         raise IdentityError(
             f"peft cannot put the adapter on this base: {_first_line(error)}",
             fix="check that the adapter was trained on this base (--ft-base)",

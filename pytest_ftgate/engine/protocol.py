@@ -17,6 +17,7 @@ class Request:
 
     token_ids: tuple[int, ...]
     max_new_tokens: int
+    """0: nothing is generated, the labels are weighed; `token_ids` of the Generation are then the first label's."""
     stop: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     """Labels whose log-probabilities are wanted as well; () for none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from pytest_ftgate.report.markup import Html, el, join
-from pytest_ftgate.report.plots import counts_leaks, percent, short, signed_percent
+from pytest_ftgate.report.plots import bound_text, is_share, percent, points, short
 from pytest_ftgate.types import Comparison, Verdict
 
 TITLES = ("gate", "candidate", "reference", "delta", "95% interval", "needs", "n", "p", "verdict")
@@ -52,12 +52,11 @@ def _rows(verdict: Verdict) -> list[list[Html | str]]:
     if verdict.value is None or verdict.bound is None:
         return [[gate, "-", "", "", "", "", n, "", outcome]]
     if verdict.kind == "overlap":
-        counted = counts_leaks(verdict)
-        found = f"{verdict.value:.0f} leaked" if counted else f"{percent(verdict.value)} leaked"
-        bound = f"≤ {verdict.bound:g}" if counted else f"≤ {percent(verdict.bound)}"
+        found = f"{percent(verdict.value) if is_share(verdict) else f'{verdict.value:.0f}'} leaked"
+        bound = bound_text(verdict.bound, above=False, signed=False) if is_share(verdict) else f"≤ {verdict.bound:.0f}"
         return [[gate, found, "", "", "", bound, n, "", outcome]]
     interval = "" if verdict.interval is None else _interval(verdict.interval, percent)
-    bound = f"≥ {percent(verdict.bound)}"
+    bound = bound_text(verdict.bound, above=True, signed=False)
     return [[gate, percent(verdict.value), "", "", interval, bound, n, _p(verdict.p_value), outcome]]
 
 
@@ -66,9 +65,9 @@ def _pair(c: Comparison, gate: Html | str, outcome: Html | str) -> list[Html | s
         gate,
         percent(c.candidate),
         join([percent(c.base), el("small", f" {short(c.reference)}")]),
-        signed_percent(c.delta),
-        _interval(c.interval, signed_percent),
-        f"> {signed_percent(c.delta0)}",
+        f"{points(c.delta)} points",
+        _interval(c.interval, points),
+        bound_text(c.delta0, above=True, signed=True),
         str(c.n),
         _p(c.p_good),
         outcome,
@@ -111,8 +110,33 @@ def _tables(details: Mapping[str, object]) -> list[Html]:
             rows = [[str(label), *map(str, counts)] for label, counts in zip(labels, matrix, strict=True)]
             titles = ["right label", *map(str, labels), "no label"]
             found.append(_table(f"Answered label by right label (macro F1 {f1:.3f})", titles, rows))
+    match details.get("contamination"):
+        case dict() as contamination:
+            found += _contamination(contamination)
     if "method" in details:
         found.append(el("p", f"Method: {details['method']}.", class_="quiet"))
+    return found
+
+
+def _contamination(details: Mapping[str, object]) -> list[Html]:
+    """What the gate says with and without the examples that stand in the training data."""
+    rows: list[list[str]] = []
+    for title, part in (("all", details.get("all")), ("without leaked ones", details.get("clean"))):
+        match part:
+            case {"outcome": str() as outcome, "n": n, "value": float() as value, "p": float() as p}:
+                rows.append([title, outcome, str(n), f"{value:.3f}", _p(p)])
+    caption = f"{details.get('leaked_examples')} examples stand in the training data"
+    found = [_table(caption, ["examples", "outcome", "n", "value", "p"], rows)]
+    gaps: list[list[str]] = []
+    match details.get("differences"):
+        case [*differences]:
+            for gap in differences:
+                match gap:
+                    case {"reference": str() as name, "leaked": leaked, "clean": clean, "excess": excess, "p_value": p}:
+                        gaps.append([short(name), points(leaked), points(clean), points(excess), _p(p)])
+    if gaps:
+        titles = ["reference", "gain on leaked", "gain on clean", "excess", "p"]
+        found.append(_table("Gain in points where the example leaked, and where not", titles, gaps))
     return found
 
 

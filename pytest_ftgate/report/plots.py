@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pytest_ftgate.planning import exact_percent, exact_points
 from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.rows import Flips
 from pytest_ftgate.types import Verdict
@@ -54,9 +55,16 @@ def percent(value: float) -> str:
     return f"{value:.1%}"
 
 
-def signed_percent(value: float) -> str:
-    """0.05 -> `+5.0%`"""
-    return f"{value:+.1%}"
+def points(value: float) -> str:
+    """A difference in percentage points: 0.05 -> `+5.0`"""
+    return f"{100 * value:+.1f}"
+
+
+def bound_text(bound: float, *, above: bool, signed: bool) -> str:
+    """`≥ 85.0%`, `≤ 2.0%`, `> +5.0 points`; a bound is never rounded."""
+    if signed:
+        return f"> {'-' if bound < 0 else '+'}{exact_points(abs(bound))}"
+    return f"{'≥' if above else '≤'} {exact_percent(bound)}"
 
 
 def scale_for(values: Sequence[float], *, low: float, high: float) -> Scale:
@@ -78,7 +86,7 @@ def forest_plot(verdicts: Sequence[Verdict]) -> Html:
     )
     groups = [
         _group("Share of examples that must be high enough", rates, percent, low=0.0, high=1.0),
-        _group("Candidate minus reference", differences, signed_percent, low=-1.0, high=1.0, zero=True),
+        _group("Candidate minus reference, in percentage points", differences, points, low=-1.0, high=1.0, zero=True),
         _group("Share of examples found in the training data", leaks, percent, low=0.0, high=1.0, zero=True),
     ]
     if unjudged:
@@ -97,20 +105,16 @@ def _strips(verdicts: Sequence[Verdict]) -> tuple[list[Strip], list[Strip], list
                 for c in v.comparisons
             ]
         elif v.value is not None and v.bound is not None and v.kind == "overlap":
-            units = max(1, v.n) if counts_leaks(v) else 1
+            units = 1 if is_share(v) else max(1, v.n)
             leaks.append(Strip(v.gate, v.outcome, v.value / units, None, v.bound / units, False))
         elif v.value is not None and v.bound is not None:
             rates.append(Strip(v.gate, v.outcome, v.value, v.interval, v.bound, True))
     return rates, differences, leaks
 
 
-def counts_leaks(verdict: Verdict) -> bool:
-    """Whether an overlap Verdict counts examples (overlap.max) or gives their share (overlap.max_rate)."""
-    value, bound = verdict.value or 0.0, verdict.bound or 0.0
-    if value == 0:
-        return not 0 < bound < 1
-    # A share above 0 is at most 1, and equals the number of leaks only where that is the number of examples too.
-    return value > 1 or value == len(verdict.worst)
+def is_share(verdict: Verdict) -> bool:
+    """Whether an overlap Verdict gives a share of the examples (overlap.max_rate) or counts them (overlap.max)."""
+    return verdict.details.get("share") is True
 
 
 def short(reference: str) -> str:
@@ -125,18 +129,17 @@ def _group(
         return Html()
     shown = [x for s in strips for x in (s.value, s.bound, *(s.interval or ()))]
     scale = scale_for([*shown, 0.0] if zero else shown, low=low, high=high)
-    lines = [_line(strip, scale, form, zero=zero) for strip in strips]
-    axis = el("div", el("span"), _axis(scale), el("span"), class_="strip axis", aria_hidden="true")
+    lines = [_line(strip, scale, form) for strip in strips]
+    axis = el("div", el("span"), _axis(scale, form), el("span"), class_="strip axis", aria_hidden="true")
     return el("div", el("h3", title), *lines, axis, class_="forest")
 
 
-def _line(strip: Strip, scale: Scale, form: Callable[[float], str], *, zero: bool) -> Html:
-    value = form(strip.value)
+def _line(strip: Strip, scale: Scale, form: Callable[[float], str]) -> Html:
+    value, needs = form(strip.value), bound_text(strip.bound, above=strip.above, signed=form is points)
     spread = "" if strip.interval is None else f" [{form(strip.interval[0])}, {form(strip.interval[1])}]"
-    sign = ("> " if zero else "≥ ") if strip.above else "≤ "
-    words = el("span", el("b", value), f"{spread} needs {sign}{form(strip.bound)}", class_="numbers")
-    said = f"{strip.label}: {value}{spread}, needs {sign}{form(strip.bound)}"
-    return el("div", el("span", strip.label, class_="label"), _strip_svg(strip, scale, said), words, class_="strip")
+    words = el("span", el("b", value), f"{spread} needs {needs}", class_="numbers")
+    drawn = _strip_svg(strip, scale, f"{strip.label}: {value}{spread}, needs {needs}")
+    return el("div", el("span", strip.label, class_="label"), drawn, words, class_="strip")
 
 
 def _strip_svg(strip: Strip, scale: Scale, said: str) -> Html:
@@ -157,12 +160,12 @@ def _upright(place: float, class_: str) -> Html:
     return el("line", x1=f"{place}%", x2=f"{place}%", y1=0, y2=STRIP_HEIGHT, class_=class_)
 
 
-def _axis(scale: Scale) -> Html:
+def _axis(scale: Scale, form: Callable[[float], str]) -> Html:
     marks = []
     for tick in scale.ticks():
         place = scale.place(tick)
         anchor = "start" if place < 3 else "end" if place > 97 else "middle"
-        marks.append(el("text", f"{tick:.0%}", x=f"{place}%", y=13, text_anchor=anchor))
+        marks.append(el("text", form(tick).replace(".0", ""), x=f"{place}%", y=13, text_anchor=anchor))
     return el("svg", *marks, class_="plot", height=AXIS_HEIGHT, width="100%")
 
 
