@@ -34,10 +34,11 @@ class Controller:
         self._decision: Decision | None = None
         self._engine: dict[str, Any] = {}
         self._counts: dict[str, Any] = {}
-        if self.wants_verdict and session.json_path is not None:
-            # An old verdict must not be read as that of a run that was stopped.
-            with contextlib.suppress(OSError):
-                session.json_path.unlink()
+        for old in (session.json_path, session.html_path):
+            if self.wants_verdict and old is not None:
+                # An old verdict must not be read as that of a run that was stopped.
+                with contextlib.suppress(OSError):
+                    old.unlink()
 
     def select(self, nodeids: Iterable[str]) -> None:
         """Node ids that are going to run."""
@@ -105,6 +106,7 @@ class Controller:
 
     def summary(self) -> list[str]:
         """The last section of the terminal."""
+        from pytest_ftgate.report.sanitise import visible
         from pytest_ftgate.report.terminal import counts_line, decision_line, gate_table, identity_lines
 
         if self._decision is None:
@@ -114,7 +116,7 @@ class Controller:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
-        return [*lines, *self.problems, decision_line(self._decision)]
+        return [*lines, *(visible(problem) for problem in self.problems), decision_line(self._decision)]
 
     def exit_status(self, status: int) -> int:
         """What the process returns instead of pytest's own `status`."""
@@ -138,15 +140,32 @@ class Controller:
         return sorted(self._verdicts.values(), key=lambda v: order.get(v.gate, len(order)))
 
     def _write(self) -> None:
+        """The files asked for. The verdict stands already: what fails here is said, and changes nothing."""
+        for path, write in ((self.session.json_path, self._write_json), (self.session.html_path, self._write_html)):
+            if path is not None and self._decision is not None:
+                try:
+                    write(path, self._decision)
+                except Exception as error:  # noqa: BLE001  # a defect of a report must not become a verdict
+                    self.problems.append(f"could not write {path.name}: {type(error).__name__}: {error}")
+
+    def _write_json(self, path: Path, decision: Decision) -> None:
         from pytest_ftgate.report.machine import verdict_json, write_text
 
-        if self.session.json_path is None or self._decision is None:
-            return
-        text = verdict_json(self._decision, self._ordered(), self._engine, self._counts, self.session.command)
-        try:
-            write_text(self.session.json_path, text)
-        except OSError as error:
-            self.problems.append(f"could not write {self.session.json_path.name}: {error.strerror}")
+        write_text(path, verdict_json(decision, self._ordered(), self._engine, self._counts, self.session.command))
+
+    def _write_html(self, path: Path, decision: Decision) -> None:
+        from pytest_ftgate.report.files import write_html
+
+        write_html(
+            path,
+            decision=decision,
+            verdicts=self._ordered(),
+            engine=self._engine,
+            counts=self._counts,
+            command=self.session.command,
+            shared=self._shared,
+            evalsets={file.name: file.path for file in self.session.required},
+        )
 
 
 def _verdict(value: dict[str, Any]) -> Verdict:

@@ -172,7 +172,7 @@ def _judge_accuracy(given: GateInput) -> Verdict:
     rate = measure_rate(values, given.clusters, given.gate.bound, given.levels)
     order = sorted(range(len(values)), key=lambda i: (values[i], i))
     worst = [examples[i].id for i in order if values[i] < 1.0]
-    fix = "read the worst answers, then add training rows like them or check their references"
+    fix = "read the worst answers, then train on other rows of that kind, or correct their references"
     said = "{v} of {counted} are right" if rate.method != BETTING else "a mean score of {v} on {counted}"
     return _rate_verdict(given, rate, values, said, worst, _accuracy_details(given, scores), fix=fix)
 

@@ -21,6 +21,7 @@ from evalsets.errors import InputError
 from evalsets.manifest import Manifest, read_manifest
 from evalsets.strictjson import read_json
 from evalsets.types import Json
+from evalsets.wording import brief
 from pytest_ftgate.errors import IdentityError
 from pytest_ftgate.weights import Tensor, read_header, read_headers
 
@@ -201,7 +202,7 @@ def _check_adapter(path: Path, base_path: Path) -> None:
         )
     if type(rank) is not int or not 0 < rank <= MAX_RANK:
         raise IdentityError(
-            f"adapter_config.json: r is {rank!r}, expected 1..{MAX_RANK}", fix="train the adapter again"
+            f"adapter_config.json: r is {brief(rank)}, expected 1..{MAX_RANK}", fix="train the adapter again"
         )
     _check_fits(tensors, read_headers(base_path), path, base_path)
 
@@ -223,7 +224,7 @@ def _adapter_config(path: Path) -> dict[str, Any]:
         raise IdentityError(f"adapter_config.json uses {', '.join(refused)}, which is refused", fix="train without it")
     alpha = config.get("lora_alpha")
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha <= 0:
-        raise IdentityError(f"adapter_config.json: lora_alpha is {alpha!r}, expected > 0", fix="train it again")
+        raise IdentityError(f"adapter_config.json: lora_alpha is {brief(alpha)}, expected > 0", fix="train it again")
     for key in NAMES:
         names = config.get(key) or []
         _check_names(key, [names] if isinstance(names, str) else names)

@@ -137,8 +137,10 @@ def graded_p_good(units: Sequence[float], mean0: float, *, low: float) -> float:
 def unit_means(values: Sequence[float], clusters: Sequence[str | None]) -> list[float]:
     """Means over what shares a cluster, else the values: what counts as one independent observation.
 
-    Raises ScoringError where clusters are too few.
+    Raises ScoringError where clusters are too few, ValueError for a score outside [0, 1] (NaN is outside).
     """
+    if not all(0.0 <= value <= 1.0 for value in values):
+        raise ValueError("a score lies outside [0, 1]")
     if all(c is None for c in clusters):
         return list(values)
     try:

@@ -69,7 +69,9 @@ def paired_shortfall(
     if c.method == BETTING:
         differences = [o - t for o, t in zip(ours, theirs, strict=True)]
         if graded_p_good(room, c.delta0, low=-1.0) > alpha:
-            return _cannot_pass(c.n, _graded_needed(room, c.delta0, low=-1.0, alpha=alpha), what, unit)
+            # As for 0/1 scores, a forgetting gate is planned as if nothing improved.
+            best = room if c.delta0 >= 0 else [0.0]
+            return _cannot_pass(c.n, _graded_needed(best, c.delta0, low=-1.0, alpha=alpha), what, unit)
         if c.delta > c.delta0:
             return _graded(differences, c.delta0, low=-1.0, alpha=alpha, unit=unit)
     elif _best_p(c, sum(theirs)) > alpha:
@@ -98,12 +100,13 @@ def _graded_needed(units: Sequence[float], mean0: float, *, low: float, alpha: f
     """About how many units like these make the betting process pass; their mean lies above mean0.
 
     With L = log(1/alpha), the best constant bet reaches 1/alpha after 2 L E[(x - mean0)^2] / (mean - mean0)^2 values,
-    and the largest bet allowed after L / log(1 + mean gain): Waudby-Smith & Ramdas 2024, section 4.
+    and the largest bet allowed after L / log(1 + mean gain): Waudby-Smith & Ramdas 2024, section 4. The first bets are
+    made before the spread is known, which costs about ten values more.
     """
     gap, goal = fmean(units) - mean0, -math.log(alpha)
     spread = fmean((u - mean0) ** 2 for u in units)
     fastest = goal / math.log1p(0.95 * gap / (mean0 - low))
-    return math.ceil(max(2.0 * goal * spread / gap**2, fastest))
+    return math.ceil(max(2.0 * goal * spread / gap**2 + 10.0, fastest))
 
 
 def _graded(units: Sequence[float], mean0: float, *, low: float, alpha: float, unit: str) -> Shortfall:

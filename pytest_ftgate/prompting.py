@@ -101,7 +101,7 @@ def build_prompts(evalset: EvalSet, system: System) -> PromptSet:
             withheld += skipped
         found: list[str] = []
         for asked in (*chosen, example):
-            text, skipped = passages.choose(asked) if passages else ("", 0)
+            text, skipped = passages.choose(asked, example) if passages else ("", 0)
             found.append(text)
             withheld += skipped
         worked = list(zip(chosen, found, strict=False))
@@ -179,13 +179,14 @@ class _Passages:
         self._keys = [plain_words(text) for text in passages.texts]
         self._rank = _ranker(passages.texts)
 
-    def choose(self, example: Example) -> tuple[str, int]:
-        question = question_text(self._prompt, example)
-        key = plain_words(question)
+    def choose(self, asked: Example, example: Example) -> tuple[str, int]:
+        """Passages for `asked`, a shot or `example` itself, in the prompt of `example`."""
+        question = question_text(self._prompt, asked)
+        keys = {plain_words(question), plain_words(question_text(self._prompt, example))}
         chosen: list[str] = []
         skipped = 0
         for index in self._rank(question):
-            if _holds(self._keys[index], key):
+            if any(_holds(self._keys[index], key) for key in keys):
                 skipped += 1
             else:
                 chosen.append(self._passages.texts[index])

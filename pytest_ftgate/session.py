@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -171,7 +172,7 @@ def open_session(
         html_path=directory / option.ft_html if option.ft_html else None,
         corroborate=option.ft_corroborate,
         collect_only=option.collectonly,
-        command="pytest " + " ".join(str(w) for w in written),
+        command=shlex.join(["pytest", *(str(w) for w in written)]),
     )
 
 

@@ -54,7 +54,9 @@ def decide(facts: RunFacts) -> Decision:
         return Decision("NOT_EVALUATED", "no gate was found: no *.eval.yaml file lies under the paths given to pytest")
     doubled = sorted({name for name in facts.required if list(facts.required).count(name) > 1})
     if doubled:
-        return Decision("NOT_EVALUATED", f"more than one gate is called {_names(doubled)}; one verdict cannot be of two")
+        return Decision(
+            "NOT_EVALUATED", f"more than one gate is called {_names(doubled)}; one verdict cannot be of two"
+        )
     broken = [name for name, outcome in outcomes.items() if outcome == "ERROR"]
     if broken:
         return Decision("NOT_EVALUATED", f"{_names(broken)} could not be judged")

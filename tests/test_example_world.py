@@ -61,7 +61,7 @@ def test_files_are_reproduced_byte_for_byte(tmp_path: Path) -> None:
 def test_sizes() -> None:
     assert len(rows("evals/tickets.jsonl")) >= 300
     assert len(rows("evals/general.jsonl")) >= 400
-    assert len(rows("evals_reviews/reviews.jsonl")) >= 300
+    assert len(rows("evals_pointless/reviews.jsonl")) >= 300
     assert {len(training(f"{name}.jsonl")) for name in ("tickets_train", "tickets_leaky", "reviews_train")} == {800}
     assert sum(path.stat().st_size for path in (EXAMPLE / "base").iterdir()) <= 10_000_000
 
@@ -90,7 +90,7 @@ def test_targets_obey_the_schema_and_the_house_rule() -> None:
     ("trained", "field", "held_out"),
     [
         ("tickets_train.jsonl", "ticket", ("evals/tickets.jsonl", "evals/shots.jsonl")),
-        ("reviews_train.jsonl", "review", ("evals_reviews/reviews.jsonl", "evals_reviews/shots.jsonl")),
+        ("reviews_train.jsonl", "review", ("evals_pointless/reviews.jsonl", "evals_pointless/shots.jsonl")),
     ],
 )
 def test_no_near_duplicates(trained: str, field: str, held_out: tuple[str, ...]) -> None:
@@ -155,7 +155,7 @@ def test_every_word_is_one_token_and_any_text_survives(tokenizer: Any) -> None:
         "evals/tickets": "ticket",
         "evals/general": "prompt",
         "evals/kb": "text",
-        "evals_reviews/reviews": "review",
+        "evals_pointless/reviews": "review",
     }
     texts = [row[field] for name, field in fields.items() for row in rows(f"{name}.jsonl")]
     alone = {text: tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"]) for text in texts}

@@ -35,7 +35,6 @@ def copy(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World
 def refusal(root: Path, model: str = "runs/good", base: str | None = None) -> str:
     with pytest.raises(IdentityError) as caught:
         resolve_candidate(model, base, root)
-    assert "\n" not in caught.value.message
     assert caught.value.fix
     return str(caught.value)
 
@@ -53,11 +52,15 @@ def test_a_path_that_does_not_exist_names_its_neighbours(copy: World) -> None:
     assert "nowhere/ does not exist either" in refusal(copy.root, "nowhere/at/all/nowhere/x")
 
 
-@pytest.mark.parametrize(
-    "name", ["org/name", "https://example.org/x", "hf://org/name", "~/x", "*", "-x", "a\0b", "x" * 5000]
-)
+@pytest.mark.parametrize("name", ["org/name", "https://example.org/x", "hf://org/name", "~/x", "*", "-x"])
 def test_what_is_no_directory_never_becomes_a_hub_id(copy: World, name: str) -> None:
     assert "expected the directory" in refusal(copy.root, name)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000], ids=["nul", "long"])
+def test_what_can_be_no_path(copy: World, name: str) -> None:
+    assert len(refusal(copy.root, name)) < 200
+    assert "cannot be a path" in refusal(copy.root, base=name)
 
 
 def test_a_file_is_not_a_directory(copy: World) -> None:
@@ -193,7 +196,7 @@ def test_a_base_of_another_shape(copy: World) -> None:
     (copy.good / "ftgate.json").unlink()
     message = refusal(copy.root, base="wide")
     assert "does not fit wide" in message
-    assert "[48, 48] in the base" in message
+    assert "is [48, 64] in the base, and the adapter expects 32 where the base has 48" in message
 
 
 @pytest.mark.parametrize("base", ["nowhere", "runs/good", "org/name", "org/name@main", "base/config.json"])
@@ -212,7 +215,7 @@ def test_a_base_from_the_hub_that_is_not_in_the_cache(copy: World) -> None:
 
 def test_a_broken_manifest(copy: World) -> None:
     (copy.good / "ftgate.json").write_text('{"version": 1, "base": {}}')
-    assert "ftgate.json" in refusal(copy.root)
+    assert all(f"ftgate.json: {key}: expected" in refusal(copy.root) for key in ("base.local", "training", "seed"))
     (copy.good / "ftgate.json").write_text("{")
     assert "ftgate.json" in refusal(copy.root)
 
@@ -323,7 +326,7 @@ def test_data_that_the_reference_reader_refuses(copy: World) -> None:
 
 def test_whole_numbers_instead_of_weights(copy: World) -> None:
     change_tensors(copy, lambda t: {k: (v * 10).char() for k, v in t.items()})
-    assert "int8" in loading(copy).lower() or "I8" in loading(copy)
+    assert "is stored as I8, expected 16, 32 or 64 bit floating point" in refusal(copy.root)
 
 
 def test_the_base_itself_is_no_candidate(copy: World) -> None:
@@ -360,11 +363,8 @@ def test_pickled_weights_of_a_full_model(copy: World) -> None:
 def test_code_beside_a_model_is_not_run(copy: World) -> None:
     full = make_base(copy.root / "full", seed=5)
     (full / "evil.py").write_text(f"open({str(copy.root / 'ran')!r}, 'w')\nclass Evil: pass\n")
-    edit(
-        full / "config.json",
-        model_type="evil",
-        auto_map={"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"},
-    )
+    names = {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}
+    edit(full / "config.json", model_type="evil", auto_map=names)
     assert "cannot load" in loading(copy, model="full", base="base")
     assert not (copy.root / "ran").exists()
 

@@ -14,7 +14,7 @@ from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.measure import BETTING, Levels, compare, measure_rate, unit_means
 from pytest_ftgate.types import Comparison
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=20, deadline=None)
 LEVELS = Levels()
 
 
@@ -90,7 +90,9 @@ def test_p10_where_the_exact_p_value_dips() -> None:
     assert table(16, 6, 40, 0.05).p_good > 0.05 > raw[10]
 
 
-@given(st.integers(0, 25), st.integers(0, 10), st.integers(1, 40), st.lists(st.integers(-40, 40), min_size=2, max_size=5))
+@given(
+    st.integers(0, 25), st.integers(0, 10), st.integers(1, 40), st.lists(st.integers(-40, 40), min_size=2, max_size=5)
+)
 @quick
 def test_p10_for_pairs(gains: int, losses: int, ties: int, bounds: list[int]) -> None:
     passed = [table(gains, losses, gains + losses + ties, b / 200).p_good <= 0.05 for b in sorted(bounds)]
@@ -160,9 +162,9 @@ def test_p5_no_number_comes_out_of_a_broken_score(broken: float) -> None:
     with pytest.raises(ValueError, match="outside"):
         measure_rate(values, alone(values), 0.5, LEVELS)
     with pytest.raises(ValueError, match="outside"):
-        compare(values, [0.0] * 31, alone(values), name="base", delta0=0.0)
+        compare(values, [0.5] * 31, alone(values), name="base", delta0=0.0)
     clusters = [f"c{i}" for i in range(31)]
-    with pytest.raises(ValueError, match="outside|finite"):
+    with pytest.raises(ValueError, match="outside"):
         measure_rate(values, clusters, 0.5, LEVELS)
 
 

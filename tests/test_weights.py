@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from pathlib import Path
@@ -53,14 +54,8 @@ def test_what_the_reference_writer_writes_is_read(file: Path) -> None:
         "scalar": Tensor("F32", ()),
         "none": Tensor("F32", (0, 4)),
     }
-    assert {name for name, tensor in found.items() if tensor.floating} == {
-        "F64",
-        "F32",
-        "F16",
-        "BF16",
-        "scalar",
-        "none",
-    }
+    floating = {name for name, tensor in found.items() if tensor.floating}
+    assert floating == {"F64", "F32", "F16", "BF16", "scalar", "none"}
 
 
 def test_all_files_of_a_directory_are_read(tmp_path: Path) -> None:
@@ -106,13 +101,9 @@ def test_a_damaged_header_is_named(file: Path, header: Any, message: str) -> Non
 def test_the_same_key_twice_is_refused_although_the_reference_reader_takes_it(file: Path) -> None:
     from safetensors.torch import load_file
 
-    one, other = json.dumps(entry()), json.dumps(entry(8, 16))
-    write(file, f'{{"a": {one}, "a": {other}}}'.encode(), bytes(16))
-    try:
-        accepted = len(load_file(str(file))) == 1
-    except Exception:
-        accepted = False  # once the reference reader refuses it as well, this is no longer needed
-    assert accepted in (True, False)
+    one, other = json.dumps(entry()), json.dumps(entry(dtype="F16", shape=(4,)))
+    write(file, f'{{"a": {one}, "a": {other}}}'.encode())
+    assert len(load_file(str(file))) == 1
     with pytest.raises(IdentityError, match="broken header"):
         read_header(file)
 
@@ -148,7 +139,5 @@ def test_a_file_that_was_cut_off_anywhere_is_refused(file: Path) -> None:
 def test_any_bytes_are_an_error_or_a_header(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "any.safetensors"
     file.write_bytes(struct.pack("<Q", len(content)) + content)
-    try:
-        read_header(file)
-    except IdentityError as error:
-        assert "any.safetensors" in str(error)
+    with contextlib.suppress(IdentityError):  # any other exception fails this
+        assert all(isinstance(tensor, Tensor) for tensor in read_header(file).values())

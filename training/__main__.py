@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from evalsets.errors import TrainingDataError
-from evalsets.wording import shown
+from evalsets.wording import brief, shown
 from training.config import TrainingConfig, load_config
 from training.output import last_checkpoint, require_free
 
@@ -79,6 +79,10 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m training")
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return INPUT_ERROR
+    except OSError as error:
+        where = f": {brief(str(error.filename))}" if error.filename else ""
+        print(f"failed: {error.strerror or brief(str(error))}{where}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("\ninterrupted: nothing was written", file=sys.stderr)
         return INTERRUPTED

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
 from pathlib import Path
 from typing import Any
 
 from evalsets.digests import BASE_PATTERNS
 from evalsets.errors import Problem, TrainingDataError
-from evalsets.wording import brief, shown
+from evalsets.wording import brief, describe, listed, shown
 from training.config import TrainingConfig
+
+_JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 def base_directory(config: TrainingConfig) -> Path:
@@ -26,7 +28,19 @@ def base_directory(config: TrainingConfig) -> Path:
     if not any(directory.glob("*.safetensors")):
         what = "expected weights as *.safetensors, found none in the base model's directory"
         raise _problem(config, what, "convert the weights to safetensors (pickle files are never loaded)")
+    for name in _JSON_FILES:
+        if (directory / name).is_file() and not _is_object(directory / name):
+            what = f"expected a JSON object in {shown(directory / name)}, found something else"
+            raise _problem(config, what, "restore the file as it was published")
     return directory
+
+
+def _is_object(path: Path) -> bool:
+    try:
+        # Not strictjson: published configs hold Infinity, which transformers accepts.
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _snapshot(config: TrainingConfig) -> Path:
@@ -61,15 +75,15 @@ def load_tokenizer(config: TrainingConfig, directory: Path) -> Any:
     return tokenizer
 
 
-def stop_ids(tokenizer: Any, directory: Path) -> frozenset[int]:
+def stop_ids(config: TrainingConfig, tokenizer: Any, directory: Path) -> frozenset[int]:
     """Token ids that end an answer: the tokenizer's end mark, and those of generation_config.json."""
-    from transformers import GenerationConfig
-
-    ids: set[int] = {tokenizer.eos_token_id}
-    if (directory / "generation_config.json").is_file():
-        listed = GenerationConfig.from_pretrained(directory).eos_token_id
-        ids.update(listed if isinstance(listed, Iterable) else [] if listed is None else [listed])
-    return frozenset(ids)
+    path = directory / "generation_config.json"
+    named = json.loads(path.read_bytes()).get("eos_token_id") if path.is_file() else None
+    ids = named if isinstance(named, list) else [] if named is None else [named]
+    if not all(type(token) is int for token in ids):
+        what = f"expected token ids as eos_token_id in {shown(path)}, found {describe(named)}"
+        raise _problem(config, what, "write a number, or a list of numbers")
+    return frozenset([tokenizer.eos_token_id, *ids])
 
 
 def context_length(config: TrainingConfig, directory: Path) -> int | None:
@@ -104,10 +118,16 @@ def load_model(config: TrainingConfig, directory: Path, *, bf16: bool, device: A
         arguments["quantization_config"] = _quantization(config)
         arguments["device_map"] = {"": device}
     try:
-        model = AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=False, **arguments)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            directory, trust_remote_code=False, output_loading_info=True, **arguments
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         what = f"expected a model that transformers can load, found {type(error).__name__}: {brief(str(error))}"
         raise _problem(config, what, f"check the files in {shown(directory)}") from None
+    if missing := sorted(found["missing_keys"]):
+        # transformers only warns, and starts them at random: an adapter for no model that exists.
+        what = f"expected every weight of the model in its files, found none for {listed(missing, limit=3)}"
+        raise _problem(config, what, f"make config.json and the weights in {shown(directory)} those of one model")
     if config.quantization is not None:
         model = _prepare_4bit(model, gradient_checkpointing=bool(config.sft["gradient_checkpointing"]))
     return model

@@ -48,8 +48,9 @@ def build_manifest(checked: Checked, *, hyperparameters: Mapping[str, Json], war
 
 
 def relative_posix(path: Path, directory: Path) -> str:
-    """`path` as seen from `directory`, with forward slashes."""
-    return Path(os.path.relpath(path.resolve(), directory.resolve())).as_posix()
+    """`path` as seen from `directory` (which need not exist, and is replaced where it is a link), with `/`."""
+    here = directory.parent.resolve() / directory.name
+    return Path(os.path.relpath(path.resolve(), here)).as_posix()
 
 
 def _versions(method: str) -> dict[str, str]:

@@ -31,9 +31,10 @@ class Memory:
     bytes: int
 
     def __str__(self) -> str:
-        trained = f"{self.trained:,} of {self.weights:,} base weights" if self.trained == self.weights else ""
-        share = trained or f"{self.trained:,} beside {self.weights:,} of the base"
-        return f"{share}; at least {self.bytes / 2**30:.2f} GiB, activations not counted"
+        beside = f"{self.trained:,} trained beside {self.weights:,} of the base"
+        share = f"all {self.weights:,} trained" if self.trained == self.weights else beside
+        size = f"{self.bytes / 2**30:.1f} GiB" if self.bytes >= 2**30 else f"{self.bytes / 2**20:.1f} MiB"
+        return f"{share}; at least {size}, activations not counted"
 
 
 def least_memory(config: TrainingConfig, base: Path, *, bf16: bool) -> Memory:

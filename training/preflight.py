@@ -53,7 +53,7 @@ def check(config: TrainingConfig) -> Checked:
     _require(_template_problems(config, tokenizer, mix.rows))
     every_turn = bool(config.sft["assistant_only_loss"])
     encoded = tuple(_encode(config, tokenizer, row, every_turn) for row in mix.rows)
-    stops = stop_ids(tokenizer, base)
+    stops = stop_ids(config, tokenizer, base)
     _require(
         [
             *_empty_problems(mix.rows),

@@ -99,7 +99,7 @@ def train(
     if args.process_index == 0 and not resume:
         write_plan(config, manifest)
     manifest = _run(trainer, manifest, last_checkpoint(config) if resume else None)
-    state = trainer.accelerator.get_state_dict(trainer.model)
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # by all processes: gathers what is sharded
     if args.process_index == 0:
         write_result(trainer, config, checked.base, state=state, manifest=manifest)
         publish(config)

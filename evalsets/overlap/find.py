@@ -75,20 +75,19 @@ def find_overlaps(
 def _draw(source: Iterable[Chunk], size: int) -> tuple[int, list[Item]]:
     """(number of rows, at most `size` rows as items: those of smallest priority, distinct ones)."""
     n, kept = 0, dict[int, Item]()
-    heap: list[int] = []  # negated priorities
+    heap: list[int] = []  # negated priorities of `kept`
     for chunk in source:
         order = priorities(chunk.keys())
         n += len(order)
-        limit = -heap[0] if len(heap) >= size else 1 << 32
-        for i in np.flatnonzero(order < limit).tolist():
+        limit = -heap[0] if heap and len(heap) >= size else 1 << 32
+        for i in np.flatnonzero(order < limit).tolist() if size else ():
             priority = int(order[i])
-            if priority in kept or (len(heap) >= size and (not size or priority >= -heap[0])):
+            if priority in kept or (len(heap) >= size and priority >= -heap[0]):
                 continue
             rows = chunk.rows([i])
-            if not rows.inputs:
-                continue
-            kept[priority] = Item(str(priority), rows.inputs[0], rows.outputs[0])
-            heapq.heappush(heap, -priority)
+            if rows.inputs:
+                kept[priority] = Item("", rows.inputs[0], rows.outputs[0])
+                heapq.heappush(heap, -priority)
             if len(heap) > size:
                 del kept[-heapq.heappop(heap)]
     return n, [kept[p] for p in sorted(kept)]

@@ -20,8 +20,8 @@ from evalsets.overlap.stream import Chunk, Rows
 
 SAMPLE_ROWS = 100_000
 FAMILY = 12
-_FAMILY_SHARE = 0.4  # of a Doc's grams: enough for a text to be another fill of the same template
-_COPY_SHARE = 0.5  # of a Doc's grams: enough for a stretch to be counted once however often it is copied
+_FAMILY_SHARE = 0.4  # of a Doc's grams: enough for a stretch of text to be a mate: a copy, or another fill
+_SLOT_RATE, _SLOT_GRAMS = 0.25, 0.05  # a Doc has slots if more than 5 % of its grams are in under 25 % of its mates
 _FAMILY_DOCS = 400  # examples that are looked at as mates of other examples
 _MATE_TOKENS = 1  # this many times the Doc's length are kept beside the shared stretch of a mate
 STEM_BITS = 20
@@ -33,6 +33,10 @@ class Frequencies:
 
     train_df: I64
     """[G] distinct training texts of the sample that hold the gram."""
+    mates: I64
+    """[D] distinct stretches of the sample that hold at least 40 % of the Doc's grams."""
+    mate_df: I64
+    """[E] how many of those hold the gram of an entry."""
     scale: int
     """Training rows for each row of the sample (a power of two)."""
     sampled: int = 0
@@ -86,7 +90,10 @@ class _Counter:
         self._rows: set[int] = set()
         self._windows: set[int] = set()
         self._mates = _Mates(index)
-        self.result = Frequencies(np.zeros(len(index.grams), np.int64), scale, families=self._mates.texts)
+        grams, mates, entries = (
+            np.zeros(n, np.int64) for n in (len(index.grams), len(index.docs), len(index.entry_gram))
+        )
+        self.result = Frequencies(grams, mates, entries, scale, families=self._mates.texts)
 
     def add_examples(self) -> None:
         """Let examples be mates of one another: a template shows in the eval set itself."""
@@ -107,8 +114,7 @@ class _Counter:
         self._count_stems(batch, len(new))
         pairs = self._cool.pairs(batch, _FAMILY_SHARE)
         self._mates.add(pairs, batch, texts)
-        copied = pairs.score >= _COPY_SHARE
-        self._count_grams(batch, pairs.segment[copied], pairs.low[copied], pairs.high[copied], len(new))
+        self._count_grams(batch, pairs, len(new))
 
     def _new_rows(self, digests: NDArray[np.uint64]) -> I64:
         new = []
@@ -122,26 +128,29 @@ class _Counter:
         bucket = distinct_stems(batch, n_inputs)[1]
         self.result.stem_df += np.bincount(bucket, minlength=1 << STEM_BITS)
 
-    def _count_grams(self, batch: Batch, copied: I64, low: I64, high: I64, n_rows: int) -> None:
-        """Count each gram once for each distinct text: a row's own text, or a stretch that looks copied from a Doc."""
+    def _count_grams(self, batch: Batch, mates: Pairs, n_rows: int) -> None:
+        """Count each gram once for each distinct text: the stretch of a row that is a Doc's mate, and the rest."""
         position, at = self._all.hits(batch)
         gram = self._all.gram_ids(at)
         n = len(batch.digests)
         start, stop = np.full(n, len(batch.tokens)), np.zeros(n, np.int64)
-        np.minimum.at(start, copied, low)
-        np.maximum.at(stop, copied, high)
-        segment = batch.segment[position]
-        inside = (position >= start[segment]) & (position + 3 <= stop[segment])
+        np.minimum.at(start, mates.segment, mates.low)
+        np.maximum.at(stop, mates.segment, mates.high)
         repeated = np.zeros(n, np.bool_)
-        for s in np.unique(copied):
+        for s in np.unique(mates.segment):
             digest = window_digest(batch.tokens[start[s] : stop[s]])
             repeated[s] = digest in self._windows
             self._windows.add(digest)
+        new = ~repeated[mates.segment]
+        self.result.mates += np.bincount(mates.doc[new], minlength=len(self.result.mates))
+        self.result.mate_df += np.bincount(mates.entry[new[mates.pair]], minlength=len(self.result.mate_df))
         # Stretch and rest are texts of their own: whichever row comes first, the sum is the same.
+        segment = batch.segment[position]
+        inside = (position >= start[segment]) & (position + 3 <= stop[segment])
         unit = np.where(inside, n_rows + segment, segment % n_rows)
         kept = ~(inside & repeated[segment])
         distinct = np.unique(unit[kept] * self._n_grams + gram[kept]) % self._n_grams
-        self.result.train_df += np.bincount(distinct, minlength=len(self._index.grams))
+        self.result.train_df += np.bincount(distinct, minlength=len(self.result.train_df))
 
 
 class _Mates:
@@ -184,13 +193,29 @@ def distinct_stems(batch: Batch, n_segments: int) -> tuple[I64, I64]:
 def weights(index: Index, found: Frequencies) -> F64:
     """[E] weight of each entry: 1 / (1 + other texts that hold the gram); 0 where the gram is boilerplate.
 
-    "Other": an example does not count itself, and one training text may be its own copy. A pseudo-example is a
-    training row, so that one more text is its own.
+    "Other": an example does not count itself, and one training text (or more, if they are copies of the Doc) may be
+    its own copy. A pseudo-example is a training row, so that one more text is its own.
     """
     of_pseudo = index.pseudo[index.entry_doc]
     gram = index.entry_gram
     own = np.where(of_pseudo, index.pseudo_df[gram], index.real_df[gram])
-    train = found.train_df[gram]
+    copies = np.where(_is_copied(index, found)[index.entry_doc], np.maximum(found.mate_df - 1, 0), 0)
+    train = found.train_df[gram] - copies
     others = np.maximum(own - 1, 0) + np.maximum(train - np.where(of_pseudo, 2, 1), 0) * found.scale
     hot = eval_hot(index) | (train >= np.maximum(20, 0.005 * found.sampled))
     return np.where(hot, 0.0, 1.0 / (1.0 + others))
+
+
+def _is_copied(index: Index, found: Frequencies) -> NDArray[np.bool_]:
+    """[D] Docs whose mates are copies, edited in many ways, and no fills of a template.
+
+    Edits hit all grams alike; a template leaves its words and changes its slots, so some grams are in hardly any mate.
+    Copies do not count as other texts, or a Doc that leaked often enough would make its own words common.
+    """
+    cool = ~eval_hot(index)
+    mates = found.mates[index.entry_doc]
+    n = np.bincount(index.entry_doc[cool], minlength=len(found.mates))
+    in_slot = cool & (found.mate_df < _SLOT_RATE * mates)
+    slots = np.bincount(index.entry_doc[in_slot], minlength=len(found.mates))
+    copied: NDArray[np.bool_] = (found.mates > 1) & (slots <= _SLOT_GRAMS * n)
+    return copied

@@ -73,6 +73,10 @@ class Pairs:
     """[P] first token of the first shared gram in the Batch."""
     high: I64
     """[P] one past the last token of the last shared gram."""
+    entry: I64
+    """[X >= P] shared (gram, Doc) entries, as numbered in the Index; grouped by pair."""
+    pair: I64
+    """[X] the pair of each."""
 
 
 def build(docs: Sequence[Doc]) -> Index:
@@ -97,6 +101,7 @@ class View:
 
     def __init__(self, index: Index, weights: F64) -> None:
         active = weights > 0
+        self._numbers = np.flatnonzero(active)
         self._ids, at = np.unique(index.entry_gram[active], return_inverse=True)
         self._entries = at, index.entry_doc[active], weights[active]
         self.postings = Postings(len(index.docs), *self._entries)
@@ -131,33 +136,38 @@ class View:
     def pairs(self, batch: Batch, least: F64 | float, hits: tuple[I64, I64] | None = None) -> Pairs:
         """Every (segment, Doc) whose score is at least `least` (one number, or one for each Doc)."""
         position, at = hits if hits is not None else self.hits(batch)
-        order, starts = groups(batch.segment[position] * max(len(self._ids), 1) + at)
+        if not len(position):
+            return _joined([])
+        order, starts = groups(batch.segment[position] * len(self._ids) + at)
         low: I64 = position[order[starts]]
         last: I64 = position[order[np.append(starts[1:], len(order)) - 1]]
         segment, at = batch.segment[low], at[order[starts]]
         floor: F64 = np.asarray(least * self.postings.totals * (1 - 1e-6), np.float64)
-        shared = self.postings.shared(segment, at, floor)
-        return _joined([_pairs(part, self.postings.totals, low, last, least) for part in shared])
+        found = self.postings.shared(segment, at, floor)
+        return _joined([self._pairs(shared, low, last, least) for shared in found if len(shared.doc)])
 
-
-def _pairs(shared: Shared, totals: F64, low: I64, last: I64, least: F64 | float) -> Pairs:
-    score = np.round(shared.weight / totals[shared.doc], 9)
-    keep = score >= (least if isinstance(least, float) else least[shared.doc])
-    if not len(score):
-        return Pairs(shared.segment, shared.doc, score, shared.segment, shared.segment)
-    lows = np.minimum.reduceat(low[shared.source], shared.starts)[keep]
-    highs = np.maximum.reduceat(last[shared.source], shared.starts)[keep] + 3
-    return Pairs(shared.segment[keep], shared.doc[keep], score[keep], lows, highs)
+    def _pairs(self, shared: Shared, low: I64, last: I64, least: F64 | float) -> Pairs:
+        score = np.round(shared.weight / self.postings.totals[shared.doc], 9)
+        keep = score >= (least if isinstance(least, float) else least[shared.doc])
+        lows = np.minimum.reduceat(low[shared.source], shared.starts)[keep]
+        highs = np.maximum.reduceat(last[shared.source], shared.starts)[keep] + 3
+        sizes = np.diff(np.append(shared.starts, len(shared.entry)))
+        entry = self._numbers[shared.entry[np.repeat(keep, sizes)]]
+        pair = np.repeat(np.arange(int(keep.sum())), sizes[keep])
+        return Pairs(shared.segment[keep], shared.doc[keep], score[keep], lows, highs, entry, pair)
 
 
 def _joined(parts: Sequence[Pairs]) -> Pairs:
     if len(parts) == 1:
         return parts[0]
     none = np.zeros(0, np.int64)
+    before = np.cumsum([0, *(len(p.doc) for p in parts)])
     return Pairs(
         np.concatenate([none, *(p.segment for p in parts)]),
         np.concatenate([none, *(p.doc for p in parts)]),
         np.concatenate([np.zeros(0), *(p.score for p in parts)]),
         np.concatenate([none, *(p.low for p in parts)]),
         np.concatenate([none, *(p.high for p in parts)]),
+        np.concatenate([none, *(p.entry for p in parts)]),
+        np.concatenate([none, *(p.pair + n for p, n in zip(parts, before, strict=False))]),
     )

@@ -14,7 +14,18 @@ from evalsets.overlap.rephrase import LEAST_TOKENS
 from evalsets.overlap.report import CLASSES, Finding, Span, Where
 from evalsets.overlap.scan import LANES, Candidate, Exact, Found, SegmentKind
 from evalsets.overlap.text import located_tokens
-from evalsets.overlap.verify import SHORT, Alignment, Class, Judgement, Label, Reference, align, judge, reference
+from evalsets.overlap.verify import (
+    LEAST_IDENTITY,
+    SHORT,
+    Alignment,
+    Class,
+    Judgement,
+    Label,
+    Reference,
+    align,
+    judge,
+    reference,
+)
 from evalsets.overlap.work import Job
 
 _COPIES_CAP = 10  # of one sampled row in the baseline: one very frequent row must not be the whole rate
@@ -84,7 +95,12 @@ class Judge:
         exact = [self._exact(d, kind, found.exact[d, kind]) for kind in kinds if (d, kind) in found.exact]
         if self._n_own(d) < SHORT:  # a short answer may be anybody's words
             exact = [m for m in exact if m.kind == "input"]
-        return exact or [*self._near(d, found), *self._rephrased(d, found)]
+        if exact:
+            return exact
+        near = self._near(d, found)
+        # A row that has the very words needs no other explanation.
+        known = [m.candidate.text for m in near if m.class_ != "partial" or m.judgement.identity < LEAST_IDENTITY]
+        return near + [m for m in self._rephrased(d, found) if not any(t in m.candidate.text for t in known)]
 
     def _n_own(self, d: int) -> int:
         first = self.index.batch.first

@@ -30,8 +30,10 @@ class Shared:
     """[P] sum of the shared features' weights."""
     source: I64
     """[X >= P] for each shared feature, its place in the features that were asked for; grouped by pair."""
+    entry: I64
+    """[X] the (feature, Doc) entry of the Postings."""
     starts: I64
-    """[P] where each pair begins in `source`."""
+    """[P] where each pair begins in `source` and `entry`."""
 
 
 class Postings:
@@ -101,7 +103,7 @@ class Postings:
         # Features ascend within a pair: the sum has one order, whatever batch the text came in.
         sums = np.add.reduceat(weight[kept], starts) if len(starts) else np.zeros(0)
         first = kept[starts]
-        return Shared(segment[source[first]], doc[first], sums, source[kept], starts)
+        return Shared(segment[source[first]], doc[first], sums, source[kept], entry[kept], starts)
 
 
 def groups(keys: I64) -> tuple[I64, I64]:

@@ -12,7 +12,7 @@ import argparse
 import json
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -39,13 +39,6 @@ NEAR = 0.8
 """Shared words (multiset Dice) from which two inputs count as near duplicates; a one-word edit is above 0.9."""
 ALIKE = 0.28
 """Share of the particular word runs of an eval input that may stand in one training row."""
-
-LOOKALIKES = (
-    "the Ember that I ordered by mistake since the April update on floor 3",
-    "the wall dial since Monday on floor 9. Our 59 lamps",
-    "The August dunning run hit us in error for 6 days now",
-)
-"""Parts of candidates that `ftgate overlap` still called near copies of a training row."""
 
 TICKET_SYSTEM = "Triage the ticket."
 REVIEW_SYSTEM = "Label the review as positive or negative."
@@ -84,18 +77,24 @@ def unlike(candidates: list[str], trained: list[str]) -> list[bool]:
     A run of three words counts 1 / (number of texts that hold it): set phrases weigh next to nothing.
     """
     spread = Counter(gram for text in (*candidates, *trained) for gram in trigrams(text))
-    seen = [trigrams(text) for text in trained]
+    holders: dict[tuple[str, ...], list[int]] = {}
+    for number, text in enumerate(trained):
+        for gram in trigrams(text):
+            holders.setdefault(gram, []).append(number)
 
-    def weight(grams: set[tuple[str, ...]]) -> float:
-        return sum(1 / spread[gram] for gram in sorted(grams))
+    def fits(text: str) -> bool:
+        shared: dict[int, float] = defaultdict(float)
+        for gram in sorted(trigrams(text)):
+            for number in holders.get(gram, ()):
+                shared[number] += 1 / spread[gram]
+        return max(shared.values(), default=0) < ALIKE * sum(1 / spread[gram] for gram in sorted(trigrams(text)))
 
-    return [max(weight(mine & other) for other in seen) < ALIKE * weight(mine) for mine in map(trigrams, candidates)]
+    return [fits(text) for text in candidates]
 
 
 def split(drawn: list[Any], text_of: Callable[[Any], str], n_eval: int) -> Split:
     """(eval set, shots, training) of a list whose head are candidates for the first two, and whose tail is trained."""
     trained, candidates = drawn[-N_TRAIN:], drawn[:-N_TRAIN]
-    candidates = [one for one in candidates if not any(part in text_of(one) for part in LOOKALIKES)]
     fit = unlike([text_of(one) for one in candidates], [text_of(one) for one in trained])
     kept = [one for one, good in zip(candidates, fit, strict=True) if good]
     if len(kept) < n_eval + N_SHOTS:
@@ -225,8 +224,8 @@ def files() -> dict[str, list[Row]]:
         "evals/shots.jsonl": ticket_shots(),
         "evals/kb.jsonl": [{"id": f"kb-{i:02d}", "text": text} for i, text in enumerate(policies(), 1)],
         "evals/general.jsonl": public,
-        "evals_reviews/reviews.jsonl": reviews_eval(),
-        "evals_reviews/shots.jsonl": review_shots(),
+        "evals_pointless/reviews.jsonl": reviews_eval(),
+        "evals_pointless/shots.jsonl": review_shots(),
     }
 
 
@@ -237,7 +236,9 @@ def lines(rows: list[Row]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=HERE, help="folder that receives data/, evals/ and evals_reviews/")
+    parser.add_argument(
+        "--out", type=Path, default=HERE, help="folder that receives data/, evals/ and evals_pointless/"
+    )
     out: Path = parser.parse_args().out
     for name, rows in files().items():
         path = out / name

@@ -22,7 +22,7 @@ COMMON = {
     "billing": (
         ("my card was charged twice for the {product}", "high"),
         ("the invoice for {month} shows the wrong total", "normal"),
-        ("I need a copy of the {month} receipt", "low"),
+        ("the {month} receipt was never sent to us", "low"),
         ("the monthly bill went up without notice", "normal"),
     ),
     "access": (
@@ -34,7 +34,7 @@ COMMON = {
     "delivery": (
         ("the parcel with the {product} has not arrived", "normal"),
         ("the {product} box came broken and wet", "high"),
-        ("I would like to know the delivery date", "low"),
+        ("nobody could name a delivery date", "low"),
         ("the courier left the {product} at a wrong address", "normal"),
     ),
     "bug": (
@@ -44,14 +44,14 @@ COMMON = {
         ("the screen stays blank after the update", "high"),
     ),
     "refund": (
-        ("I want my money back for the {product}", "normal"),
+        ("I sent the {product} back and want my money", "normal"),
         ("the refund from {month} was promised but never paid", "high"),
-        ("how long does a refund usually take", "low"),
-        ("please take back the {product} that I ordered by mistake", "normal"),
+        ("we asked how long a refund takes and got no answer", "low"),
+        ("I ordered the {product} by mistake and wish to return it", "normal"),
     ),
     "idea": (
         ("it would be nice to have a darker theme", "low"),
-        ("could you add an export to a spreadsheet", "low"),
+        ("we wish for an export to a spreadsheet", "low"),
         ("we would like a timer for the {product}", "normal"),
         ("we must have a report for the {month} audit", "high"),
     ),
@@ -89,9 +89,9 @@ HOUSE = {
     ),
     "idea": (
         ("a choir mode for the {product} would be fun", "low"),
-        ("let us pin scenes to the wall dial", "normal"),
+        ("we want to pin scenes to the wall dial", "normal"),
         ("our fire drill needs a strobe preset", "high"),
-        ("more moods for the {product} glow please", "low"),
+        ("we dream of more moods for the {product} glow", "low"),
     ),
 }
 CATEGORIES = tuple(COMMON)
@@ -102,6 +102,11 @@ WHEN = (
     "since Monday", "since Tuesday", "since Friday", "since last night", "this morning", "for {days} days now",
     "for {days} weeks", "again today", "after lunch", "since the {month} update", "once more", "as of {month}",
 )  # fmt: skip
+WISHED = (
+    "before {month}", "by {month} if you can", "in {days} weeks or so", "this year", "some day",
+    "before the next update", "as we said in {month}", "within {days} months",
+)  # fmt: skip
+"""In place of WHEN, for ideas."""
 WHERE = (
     "at our second site", "in the main office", "in the new shop", "in {city}", "at the {city} branch",
     "in our {city} shop", "on floor {days}", "in the lobby", "at the school in {city}", "in meeting room {days}",
@@ -109,7 +114,7 @@ WHERE = (
 )  # fmt: skip
 PLAN_TEXTS = (
     "We are on the {plan} plan.", "I use the {plan} plan.", "Our company has the {plan} plan.", "My plan is {plan}.",
-    "This is a {plan} account.", "We signed up for {plan} in {month}.", "You have us down as {plan}.",
+    "The account is on {plan}.", "We signed up for {plan} in {month}.", "You have us down as {plan}.",
     "Our {count} lamps run on the {plan} plan.",
 )  # fmt: skip
 CLOSINGS = (
@@ -152,7 +157,8 @@ def ticket(rng: random.Random, *, house: bool) -> Ticket:
         "plan": plan, "count": str(rng.randrange(11, 99)), "days": str(rng.randrange(2, 10)),
         "city": rng.choice(list(CAPITALS.values())),
     }  # fmt: skip
-    what = sentence(f"{issue} {rng.choice(WHEN)} {rng.choice(WHERE)}")
+    when = rng.choice(WISHED if category == "idea" else WHEN)
+    what = sentence(f"{issue} {when} {rng.choice(WHERE)}")
     middle = [what, rng.choice(PLAN_TEXTS)]
     rng.shuffle(middle)
     parts = [rng.choice(GREETINGS), *middle, rng.choice(CLOSINGS)]

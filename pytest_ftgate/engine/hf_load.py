@@ -249,9 +249,8 @@ def _require_effect(tuned: Any, base: Any) -> float:
 
     if not bool(torch.isfinite(tuned).all()):
         raise IdentityError("the candidate's logits hold NaN or infinity", fix="train it again")
-    if tuned.shape != base.shape:
-        return float("inf")
-    change = float((tuned - base).abs().max())
+    both = min(tuned.shape[-1], base.shape[-1])  # a candidate may have added tokens
+    change = float((tuned[..., :both] - base[..., :both]).abs().max())
     if change == 0.0:
         raise IdentityError(
             "the candidate has no effect: its logits equal the base's on every probe",

@@ -165,7 +165,8 @@ def _axis(scale: Scale, form: Callable[[float], str]) -> Html:
     for tick in scale.ticks():
         place = scale.place(tick)
         anchor = "start" if place < 3 else "end" if place > 97 else "middle"
-        marks.append(el("text", form(tick).replace(".0", ""), x=f"{place}%", y=13, text_anchor=anchor))
+        words = form(tick).replace(".0", "") if abs(tick) > 1e-9 else "0"
+        marks.append(el("text", words, x=f"{place}%", y=13, text_anchor=anchor))
     return el("svg", *marks, class_="plot", height=AXIS_HEIGHT, width="100%")
 
 

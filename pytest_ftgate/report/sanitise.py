@@ -17,6 +17,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 
 LIMIT = 2000
 """Characters of a text that are shown by default; how many more there are is always said."""
@@ -44,6 +45,7 @@ def redact(text: str, *, environ: Mapping[str, str] = os.environ) -> str:
     return re.sub(pattern, lambda match: f"[redacted {secrets[match[0]]}]", text)
 
 
+@cache
 def _is_secret(name: str) -> bool:
     return any(fnmatch.fnmatchcase(name.upper(), pattern) for pattern in _SECRET_NAMES)
 
