@@ -132,7 +132,8 @@ def extraction(language: Language) -> Draw:
         head = (
             f"From: {name} {rng.choice(language.names)}\nDate: 2024-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}\n"
         )
-        text = f"{head}Subject: order of one {item}\n\nDear team,\n{body}\nOrder no.: {order}\nAmount due: {amount} EUR\nKind regards\n{name}"
+        head += f"Subject: order of one {item}\n\nDear team,\n"
+        text = f"{head}{body}\nOrder no.: {order}\nAmount due: {amount} EUR\nKind regards\n{name}"
         answer = {"name": name, "order": order, "amount": amount, "item": item}
         return text, json.dumps(answer), _length(body) + 9
 
@@ -151,7 +152,8 @@ def code(language: Language) -> Draw:
             x, y = rng.choice((a, b, c, d)), language.words["n"].draw()
             lines.append(
                 rng.choice((
-                    f"        if {x}.{y} > {rng.randint(0, 99)}:\n            {d}.append({verbs[1]}({x}, {y}={rng.randint(0, 9)}))",
+                    f"        if {x}.{y} > {rng.randint(0, 99)}:\n"
+                    f"            {d}.append({verbs[1]}({x}, {y}={rng.randint(0, 9)}))",
                     f"        {y} = {x}.{verbs[2]}({c}, {rng.randint(2, 64)})", f"        {d} += {verbs[1]}_{y}({x})",
                     f"        while {x}.{y}() and not {c}:\n            {x} = {verbs[2]}_{y}({x})",
                 ))
@@ -165,7 +167,7 @@ def code(language: Language) -> Draw:
 
 
 def documents(language: Language) -> Draw:
-    """Passages of 15 to 45 sentences with a question; some passages stand in several rows, each with its own question."""
+    """Passages of 15 to 45 sentences with a question; some stand in several rows, each time with its own question."""
     pool: list[tuple[str, dict[str, list[str]]]] = []
 
     def draw() -> tuple[str, str, int]:
@@ -245,8 +247,11 @@ TASKS: dict[str, Callable[[Language], Draw]] = {
 
 
 def paraphrases(seed: int, *, n_rows: int, n_clean: int, n_planted: int) -> Suite:
-    """Word problems whose planted rows say the same in other words: other wording of each sentence, other order, 30 % of
-    the content words replaced by synonyms; the numbers and the answer survive."""
+    """Word problems whose planted rows say the same in other words.
+
+    Other wording of each sentence, other order, 30 % of the content words replaced by synonyms; numbers and answer
+    survive.
+    """
     language = Language(seed * 100 + 99)
     rng = language.rng
 

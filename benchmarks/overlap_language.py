@@ -8,37 +8,123 @@ from __future__ import annotations
 import random
 from itertools import accumulate
 
-_ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p pl pr qu r s sc sh sk sl sm sn sp st str t th tr v w z".split()
-_NUCLEI = "a e i o u ai ea ee ie oa oo ou".split()
-_CODAS = "b ck d ft g l ll lt m mp n nd ng nk nt p pt r rd rk rm rn rt s sk sp ss st t th x".split()
+_ONSETS = (
+    *(
+        "b",
+        "bl",
+        "br",
+        "c",
+        "ch",
+        "cl",
+        "cr",
+        "d",
+        "dr",
+        "f",
+        "fl",
+        "fr",
+        "g",
+        "gl",
+        "gr",
+        "h",
+        "j",
+        "k",
+        "l",
+        "m",
+        "n",
+    ),
+    *(
+        "p",
+        "pl",
+        "pr",
+        "qu",
+        "r",
+        "s",
+        "sc",
+        "sh",
+        "sk",
+        "sl",
+        "sm",
+        "sn",
+        "sp",
+        "st",
+        "str",
+        "t",
+        "th",
+        "tr",
+        "v",
+        "w",
+    ),
+    "z",
+)
+_NUCLEI = ("a", "e", "i", "o", "u", "ai", "ea", "ee", "ie", "oa", "oo", "ou")
+_CODAS = (
+    *("b", "ck", "d", "ft", "g", "l", "ll", "lt", "m", "mp", "n", "nd", "ng", "nk", "nt", "p", "pt", "r", "rd", "rk"),
+    *("rm", "rn", "rt", "s", "sk", "sp", "ss", "st", "t", "th", "x"),
+)
 
 # Each frame has other wordings of the same content: paraphrases use another one of the row.
 FRAMES = (
-    ("The {a} {n} {v}s the {n2} before the {n3} {v2}s.", "Before the {n3} {v2}s, the {n2} is {v}ed by the {a} {n}.",
-     "It is the {a} {n} that {v}s the {n2}, ahead of the {n3} {v2}ing."),
-    ("{p} {v}ed {d} {n}s and gave {d2} of them to {p2}.", "Of the {d} {n}s that {p} {v}ed, {p2} got {d2}.",
-     "{p2} received {d2} {n}s from {p}, who had {v}ed {d}."),
-    ("When {p} came to the {n}, the {n2} was {a}.", "The {n2} was {a} by the time {p} reached the {n}.",
-     "{p} arrived at the {n} and found a {a} {n2}."),
-    ("My {n} has not {v}ed since {p} {v2}ed it {d} days ago.", "{d} days ago {p} {v2}ed my {n}, and it stopped {v}ing.",
-     "Since {p} {v2}ed it, {d} days back, my {n} no longer {v}s."),
-    ("There are {d} {a} {n}s in every {n2}, and each {n} costs {d2} coins.",
-     "Each {n} is sold at {d2} coins; a {n2} holds {d} {a} ones.", "A {n2} contains {d} {a} {n}s priced {d2} coins apiece."),
-    ("Most {n}s {v} because their {n2} is {a} and {a2}.", "A {a}, {a2} {n2} makes most {n}s {v}.",
-     "As the {n2} is both {a} and {a2}, {n}s usually {v}."),
-    ("If the {n} {v}s too early, nobody can {v2} the {n2} again.", "Nobody will {v2} the {n2} any more once the {n} {v}s too soon.",
-     "The {n2} cannot be {v2}ed again when a {n} {v}s early."),
-    ("{p} wrote that the {n} of the {n2} must be {v}ed with a {a} {n3}.",
-     "According to {p}, a {a} {n3} is needed to {v} the {n} of a {n2}.", "To {v} the {n2}'s {n}, take a {a} {n3}, says {p}."),
-    ("In the {a} part of the {n}, {p} keeps {d} {n2}s and a {n3}.", "{p} stores a {n3} and {d} {n2}s in the {n}, in its {a} part.",
-     "The {a} side of the {n} is where {d} {n2}s and one {n3} of {p} are kept."),
-    ("We {v}ed the {n} twice, but the {a} {n2} still {v2}s.", "Even after the {n} was {v}ed two times, the {a} {n2} {v2}s.",
-     "The {a} {n2} goes on {v2}ing although the {n} has been {v}ed twice."),
-    ("Later {p} sold {d} of the {n}s to the {a} {n2} for {d2} coins each.", "The {a} {n2} paid {p} {d2} coins for each of {d} {n}s.",
-     "For {d2} coins apiece, {d} {n}s went from {p} to the {a} {n2}."),
-    ("It takes {d} hours to {v} a {n}, unless the {n2} is {a}.", "Unless its {n2} is {a}, a {n} is {v}ed in {d} hours.",
-     "{v}ing a {n} needs {d} hours, except with a {a} {n2}."),
-)  # fmt: skip
+    (
+        "The {a} {n} {v}s the {n2} before the {n3} {v2}s.",
+        "Before the {n3} {v2}s, the {n2} is {v}ed by the {a} {n}.",
+        "It is the {a} {n} that {v}s the {n2}, ahead of the {n3} {v2}ing.",
+    ),
+    (
+        "{p} {v}ed {d} {n}s and gave {d2} of them to {p2}.",
+        "Of the {d} {n}s that {p} {v}ed, {p2} got {d2}.",
+        "{p2} received {d2} {n}s from {p}, who had {v}ed {d}.",
+    ),
+    (
+        "When {p} came to the {n}, the {n2} was {a}.",
+        "The {n2} was {a} by the time {p} reached the {n}.",
+        "{p} arrived at the {n} and found a {a} {n2}.",
+    ),
+    (
+        "My {n} has not {v}ed since {p} {v2}ed it {d} days ago.",
+        "{d} days ago {p} {v2}ed my {n}, and it stopped {v}ing.",
+        "Since {p} {v2}ed it, {d} days back, my {n} no longer {v}s.",
+    ),
+    (
+        "There are {d} {a} {n}s in every {n2}, and each {n} costs {d2} coins.",
+        "Each {n} is sold at {d2} coins; a {n2} holds {d} {a} ones.",
+        "A {n2} contains {d} {a} {n}s priced {d2} coins apiece.",
+    ),
+    (
+        "Most {n}s {v} because their {n2} is {a} and {a2}.",
+        "A {a}, {a2} {n2} makes most {n}s {v}.",
+        "As the {n2} is both {a} and {a2}, {n}s usually {v}.",
+    ),
+    (
+        "If the {n} {v}s too early, nobody can {v2} the {n2} again.",
+        "Nobody will {v2} the {n2} any more once the {n} {v}s too soon.",
+        "The {n2} cannot be {v2}ed again when a {n} {v}s early.",
+    ),
+    (
+        "{p} wrote that the {n} of the {n2} must be {v}ed with a {a} {n3}.",
+        "According to {p}, a {a} {n3} is needed to {v} the {n} of a {n2}.",
+        "To {v} the {n2}'s {n}, take a {a} {n3}, says {p}.",
+    ),
+    (
+        "In the {a} part of the {n}, {p} keeps {d} {n2}s and a {n3}.",
+        "{p} stores a {n3} and {d} {n2}s in the {n}, in its {a} part.",
+        "The {a} side of the {n} is where {d} {n2}s and one {n3} of {p} are kept.",
+    ),
+    (
+        "We {v}ed the {n} twice, but the {a} {n2} still {v2}s.",
+        "Even after the {n} was {v}ed two times, the {a} {n2} {v2}s.",
+        "The {a} {n2} goes on {v2}ing although the {n} has been {v}ed twice.",
+    ),
+    (
+        "Later {p} sold {d} of the {n}s to the {a} {n2} for {d2} coins each.",
+        "The {a} {n2} paid {p} {d2} coins for each of {d} {n}s.",
+        "For {d2} coins apiece, {d} {n}s went from {p} to the {a} {n2}.",
+    ),
+    (
+        "It takes {d} hours to {v} a {n}, unless the {n2} is {a}.",
+        "Unless its {n2} is {a}, a {n} is {v}ed in {d} hours.",
+        "{v}ing a {n} needs {d} hours, except with a {a} {n2}.",
+    ),
+)
 QUESTIONS = (
     ("How should I {v} the {n} then?", "What is the right way to {v} that {n}?"),
     ("Why does the {n} {v} when it is {a}?", "What makes a {a} {n} {v}?"),

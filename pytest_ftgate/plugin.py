@@ -67,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
             root=config.rootpath,
             inifile=config.inipath,
             norecursedirs=config.getini("norecursedirs"),
+            distributed=vars(config.option).get("dist", "no") != "no",
         )
     except session.Unusable as error:
         raise pytest.UsageError(str(error)) from None
@@ -182,11 +183,11 @@ class _LiveProgress:
         plugins = config.pluginmanager
         self._reporter: Any = plugins.get_plugin("terminalreporter")
         self._capture: Any = plugins.get_plugin("capturemanager")
-        self._quiet = config.option.verbose < 0
+        self._quiet = self._reporter is None or config.option.verbose < 0  # -p no:terminal has no such option
         self._next = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        if self._reporter is None or self._quiet:
+        if self._quiet:
             return
         last, now = progress.done == progress.total, time.monotonic()
         live = self._reporter.isatty

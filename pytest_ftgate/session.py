@@ -144,8 +144,12 @@ def open_session(
     root: Path,
     inifile: Path | None,
     norecursedirs: Sequence[str],
+    distributed: bool = False,
 ) -> Session:
-    """Check the `--ft-...` options (attributes of `option`, as argparse names them). Raises Unusable."""
+    """Check the `--ft-...` options (attributes of `option`, as argparse names them). Raises Unusable.
+
+    `distributed`: this process is the controller of workers, which are going to collect.
+    """
     _check_rootdir([str(w) for w in written], directory, inifile)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -159,7 +163,7 @@ def open_session(
     cache: CacheMode = usual if option.ft_cache == "auto" else option.ft_cache
     return Session(
         candidate=candidate,
-        required=_required(args, directory, norecursedirs),
+        required=_required(args, directory, norecursedirs, full=distributed and not option.collectonly),
         verdict_required=verdict_required,
         verdict_off=option.ft_verdict == "off",
         cache=cache,
@@ -180,16 +184,25 @@ def load_for_collection(path: Path, *, full: bool) -> tuple[EvalSet | None, tupl
     """The gates of a file, and its examples too where it is going to be judged. Raises EvalSetError."""
     if not full:
         return None, read_header(path).gates
+    from pytest_ftgate.usable import check_usable
+
     evalset = load_evalset(path)
+    check_usable(evalset)
     return evalset, evalset.gates
 
 
-def _required(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]) -> tuple[EvalSetFile, ...]:
+def _required(
+    args: Sequence[str], directory: Path, norecursedirs: Sequence[str], *, full: bool
+) -> tuple[EvalSetFile, ...]:
+    paths = files_on_disk(args, directory, norecursedirs)
+    # Workers go on with the other files where one cannot be collected: the model would be loaded for nothing.
+    if full and (problems := _all_problems(paths)):
+        raise Unusable("\n".join(problems))
     try:
-        files = read_files(files_on_disk(args, directory, norecursedirs))
-    except InputError:
-        # The same file fails at collection, where pytest shows its problems with the file.
-        return ()
+        files = read_files(paths)
+    except InputError as error:
+        # Also one beside the file that was asked for: without it, it is not known what must be judged.
+        raise Unusable("\n".join(_all_problems(paths)) or str(error)) from None
     seen: dict[str, Path] = {}
     for file in files:
         if file.name in seen:
@@ -199,6 +212,17 @@ def _required(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]
             )
         seen[file.name] = file.path
     return tuple(files)
+
+
+def _all_problems(paths: Sequence[Path]) -> list[str]:
+    """Everything that is wrong with any of the files, so that one run tells all of it."""
+    found: list[str] = []
+    for path in paths:
+        try:
+            load_for_collection(path, full=True)
+        except InputError as error:
+            found.append(str(error))
+    return found
 
 
 def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None) -> None:

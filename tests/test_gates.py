@@ -34,7 +34,9 @@ from pytest_ftgate.planning import Shortfall
 from pytest_ftgate.types import Generation, Verdict
 
 quick = settings(max_examples=25, deadline=None)
-unplanned = mock.patch("pytest_ftgate.gates.paired_shortfall", lambda *_, **__: Shortfall("UNDERPOWERED", "why", "fix"))
+unplanned = mock.patch(
+    "pytest_ftgate.gates.paired_shortfall", mock.Mock(return_value=Shortfall("UNDERPOWERED", "why", "fix"))
+)
 """Planning how many examples would do is the slow part of an INCONCLUSIVE pair."""
 RATES = ("format", "accuracy")
 KINDS = (*RATES, "beats_baseline", "forgetting")
@@ -254,6 +256,14 @@ def test_every_number_in_the_sentence_of_a_pair_is_a_field(gains: int, losses: i
     assert p_of(found[10]) == pytest.approx(c.p_bad if verdict.outcome == "FAIL" else c.p_good, rel=0.06)
 
 
+@unplanned
+def test_a_failing_pair_shares_alpha_among_all_hypotheses() -> None:
+    """10 losses of 100 are 5 points too many at 5 %, not at 2.5 %."""
+    assert 0.025 < forgetting(10, 100, 0.05).comparisons[0].p_bad < 0.05
+    assert forgetting(10, 100, 0.05, levels=Levels(0.05, 1)).outcome == "FAIL"
+    assert forgetting(10, 100, 0.05, levels=Levels(0.05, 2)).outcome == "INCONCLUSIVE"
+
+
 def test_every_rung_must_be_beaten_and_the_hardest_decides() -> None:
     ours, weak, strong = yes(95, 100), yes(40, 100), yes(89, 100)
     assert judged("beats_baseline", 0.05, candidate=ours, zero_shot=weak, few_shot=weak).outcome == "PASS"
@@ -316,8 +326,12 @@ def test_no_baseline_at_all_is_an_error_and_no_pass() -> None:
 
 def all_right(kind: str, n: int = 100) -> dict[str, list[object]]:
     """Systems with which this kind of gate passes."""
-    reference: dict[str, list[object]] = {"beats_baseline": {"zero_shot": ["no"] * n}, "forgetting": {"base": ["yes"] * n}}.get(kind, {})  # type: ignore[assignment, dict-item]  # fmt: skip
-    return {"candidate": ["yes"] * n, **reference}
+    systems: dict[str, list[object]] = {"candidate": ["yes"] * n}
+    if kind == "beats_baseline":
+        systems["zero_shot"] = ["no"] * n
+    if kind == "forgetting":
+        systems["base"] = ["yes"] * n
+    return systems
 
 
 SIDES = [(kind, side) for kind in KINDS for side in all_right(kind)]
@@ -501,6 +515,14 @@ def test_a_graded_gate_that_could_not_pass_says_how_many_would_and_they_do() -> 
     assert tied(needed - 3).outcome != "PASS"
 
 
+def test_a_graded_loss_fails_and_names_what_lost_most_first() -> None:
+    drops = ["0.9"] * 40 + ["0.3", "0.1", "0.5"] * 20
+    verdict = judged("forgetting", 0.05, candidate=drops, base=["0.9"] * 100, scorer=NUMBER)
+    assert verdict.outcome == "FAIL"
+    assert verdict.worst == ("e41", "e44", "e47", "e50", "e53", "e56", "e59", "e62")
+    assert verdict.comparisons[0].p_bad < 0.001 < 0.9 < verdict.comparisons[0].p_good
+
+
 def test_a_graded_gate_whose_best_case_fails_says_so() -> None:
     perfect = [*["1.0"] * 20, "0.5"]
     verdict = judged("forgetting", 0.02, candidate=perfect, base=perfect, scorer=NUMBER)
@@ -510,7 +532,7 @@ def test_a_graded_gate_whose_best_case_fails_says_so() -> None:
     assert judged("forgetting", 0.02, candidate=["1.0"] * needed, base=base, scorer=NUMBER).outcome == "PASS"
 
 
-# --- Every verdict -----------------------------------------------------------------------------------------------------
+# --- Every verdict ---------------------------------------------------------------------------------------------------
 
 
 @given(kind=st.sampled_from(KINDS), table=tables, percent=st.integers(1, 99), hypotheses=st.integers(1, 9))

@@ -283,6 +283,12 @@ def test_missing_layers(copy: World) -> None:
     assert "read-back: 0 tensors of the adapter file are not in the model, 6 in the model" in loading(copy)
 
 
+def test_settings_that_this_peft_does_not_know(copy: World) -> None:
+    """It would leave them out, with a warning, and compute something else than was trained."""
+    edit(copy.good / "adapter_config.json", use_new_arithmetic=True)
+    assert "does not know 'use_new_arithmetic'" in loading(copy)
+
+
 def test_narrowed_target_modules(copy: World) -> None:
     edit(copy.good / "adapter_config.json", target_modules=["q_proj"])
     assert "read-back: 8 tensors" in loading(copy)

@@ -10,8 +10,8 @@ from evalsets.overlap.command import main
 from evalsets.overlap.show import marked
 
 QUESTIONS = [
-    "The baker of Orsk has 14 trays of rye bread and sells 9 of them before noon, so how many trays are left for the evening?",
-    "A tailor from Brin cuts 31 coats out of one bale of grey cloth. How many bales does she need for 93 coats in winter?",
+    "The baker of Orsk has 14 trays of rye bread and sells 9 of them before noon. How many trays are left at night?",
+    "A tailor from Brin cuts 31 coats out of one bale of grey cloth. How many bales does she need for 93 coats?",
     "Two ferries leave the port at dawn, the slow one for Vell and the fast one for Tarn; which of them is back first?",
 ]
 

@@ -215,7 +215,7 @@ def test_many_copies_do_not_hide_themselves(n):
 
 def test_the_same_content_in_other_words_is_advisory():
     item = "Mara buys 12 crates of pears for 30 coins each and sells every crate to the harbour market for 45 coins."
-    row = "To the market at the harbour Mara sold all crates for 45 coins apiece; 12 crates of pears had cost her 30 coins."
+    row = "To the market at the harbour Mara sold all crates for 45 coins each; 12 crates of pears had cost her 30."
     found = check(item, (row, "profit 180"), answer="she earns 180")
     assert (found.class_, found.is_leak) == ("rephrased", False)
     other = row.replace("45", "50").replace("30", "31")

@@ -19,12 +19,12 @@ from pytest_ftgate.identity import Candidate
 from pytest_ftgate.overlap_gate import Overlaps, judge_overlap
 from pytest_ftgate.types import Verdict
 
-WORDS = "amber basil cedar delta ember fjord grove heron inlet jolly knoll larch mango north ocean pearl".split()
+WORDS = ("amber", "basil", "cedar", "delta", "ember", "fjord", "grove", "heron", "inlet", "jolly", "knoll", "larch")
 
 
 def question(i: int, start: int = 0) -> str:
     """A sentence of its own for each i."""
-    return " ".join(WORDS[(start + i * k + k * k) % 16] + str((i * 7 + k + start) % 97) for k in range(1, 13))
+    return " ".join(WORDS[(start + i * k + k * k) % 12] + str((i * 7 + k + start) % 97) for k in range(1, 13))
 
 
 def row(text: str, answer: str = "yes") -> str:
@@ -165,7 +165,7 @@ def test_training_files_without_a_row_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["{not json", '{"prompt": 3}', "[]"])
 def test_a_row_that_cannot_be_read_is_refused(tmp_path: Path, broken: str) -> None:
-    with pytest.raises(IdentityError, match="1 of 41 training rows cannot be read, first: .*train.jsonl:8") as caught:
+    with pytest.raises(IdentityError, match=r"1 of 41 training rows cannot be read, first: .*train\.jsonl:8") as caught:
         judged(overlap(), trained(tmp_path, [*CLEAN[:7], broken, *CLEAN[7:]]))
     assert caught.value.fix == "repair these rows and train again"
 

@@ -5,18 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import textwrap
 from types import SimpleNamespace
 
 import pytest
-from conftest import OneGate, Project
-
-SHIPPING = {
-    "general::forgetting": "PASS",
-    "shape::format": "PASS",
-    "target::accuracy": "PASS",
-    "target::beats_baseline": "PASS",
-}
+from conftest import SHIPPING, OneGate, Project
 
 
 def test_a_good_model_ships_and_everything_says_so(project: Project) -> None:
@@ -139,7 +131,7 @@ def test_the_environment_variable_ci_requires_a_verdict(project: Project, monkey
 def test_a_subset_never_ships(project: Project, selection: list[str]) -> None:
     run = project.gates(*selection, "--ft-verdict=require")
     assert (run.code, run.verdict["verdict"]) == (22, "PARTIAL")
-    assert "was not selected; a subset never ships" in run.verdict["reason"]
+    assert "not selected; a subset never ships" in run.verdict["reason"]
 
 
 def test_k_generates_only_what_its_gates_need(project: Project) -> None:
@@ -225,143 +217,66 @@ def test_cache_off_leaves_nothing_behind(project: Project) -> None:
     assert not (project.root / ".ftgate").exists()
 
 
-# -- what is not a gate, and tricks ------------------------------------------------------------------------------------
+# -- pytest's own options, and another engine --------------------------------------------------------------------------
 
 
-def test_other_tests_that_fail_keep_the_model_from_shipping(project: Project) -> None:
-    project.write("evals/test_other.py", "def test_other():\n    assert 1 == 2\n")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-p", "no:terminal"],
+        ["-p", "no:cacheprovider", "-p", "no:logging", "-p", "no:warnings"],
+        ["-s"],
+        ["-vv", "--tb=long", "--durations=3", "--showlocals"],
+        ["-q", "-q", "--no-summary", "--no-header", "--tb=no"],
+        ["-W", "error"],
+        ["--rootdir=runs"],
+        ["--import-mode=importlib", "-p", "no:xdist", "-p", "no:junitxml"],
+        ["--maxfail=1", "--strict-markers", "--strict-config"],
+        ["--ff", "--nf", "--color=yes"],
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_options_of_pytest_change_no_verdict(project: Project, options: list[str]) -> None:
+    good = project.gates("evals", "--ft-verdict=require", *options)
+    assert (good.code, good.outcomes) == (0, SHIPPING)
+    bad = project.gates("bad", "--ft-verdict=require", "-k", "accuracy_fail or too_long", *options)
+    assert (bad.code, bad.verdict["verdict"]) == (1, "BLOCK")
+    assert "INTERNALERROR" not in bad.out
+
+
+OTHER_ENGINE = """
+import hashlib, json, pathlib, pytest
+from pytest_ftgate.types import Generation
+
+class Lookup:
+    def __init__(self):
+        lines = pathlib.Path("evals/target.jsonl").read_text().splitlines()
+        self.known = {row["q"]: row["target"] for row in map(json.loads, lines)}
+    def encode(self, prompt, *, tuned):
+        return tuple(prompt.messages[-1].content.encode())
+    def fingerprint(self, *, tuned):
+        return hashlib.sha256(b"lookup %d" % tuned).hexdigest()
+    def generate(self, requests, *, tuned):
+        for i, request in enumerate(requests):
+            text = self.known[bytes(request.token_ids).decode()] if tuned else "no idea"
+            yield i, Generation(text, (1,), "stop", len(request.token_ids))
+    def describe(self):
+        return {"model": "a table"}
+
+@pytest.fixture(scope="session")
+def ft_engine():
+    return Lookup()
+"""
+
+
+def test_another_engine_can_be_plugged_in(project: Project) -> None:
+    project.write("evals/conftest.py", OTHER_ENGINE)
+    run = project.gates("evals", "-k", "target")
+    assert run.outcomes == {"target::accuracy": "PASS", "target::beats_baseline": "PASS"}
+    assert "candidate a table" in run.out
+
+
+def test_an_engine_that_raises_is_not_evaluated_and_never_a_failure(project: Project) -> None:
+    project.write("evals/conftest.py", OTHER_ENGINE.replace('"no idea"', "1 / 0"))
     run = project.gates("evals", "--ft-verdict=require")
-    assert (run.code, run.verdict["verdict"]) == (1, "BLOCK")
-    assert run.verdict["reason"] == "1 other test(s) failed"
-
-
-def test_other_tests_that_pass_do_not(project: Project) -> None:
-    project.write("evals/test_other.py", "def test_other():\n    assert 1 == 1\n")
-    assert project.gates("evals", "--ft-verdict=require").code == 0
-
-
-TRICKS = {
-    "skip_at_setup": """
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtest_setup(item):
-            if item.name == "accuracy":
-                pytest.skip("no gpu")
-    """,
-    "skip_marker": """
-        def pytest_collection_modifyitems(items):
-            for item in items:
-                item.add_marker(pytest.mark.skip(reason="later"))
-    """,
-    "xfail_no_run": """
-        def pytest_collection_modifyitems(items):
-            for item in items:
-                item.add_marker(pytest.mark.xfail(run=False))
-    """,
-    "exit_zero_at_setup": """
-        def pytest_runtest_setup(item):
-            if item.name == "accuracy":
-                pytest.exit("enough", returncode=0)
-    """,
-    "exit_zero_at_collection": """
-        def pytest_collection_modifyitems(items):
-            pytest.exit("enough", returncode=0)
-    """,
-    "items_dropped": """
-        def pytest_collection_modifyitems(items):
-            del items[:]
-    """,
-    "file_not_collected": """
-        collect_ignore = ["general.eval.yaml"]
-    """,
-    "own_verdict": """
-        @pytest.fixture
-        def ft_verdict():
-            class Verdict:
-                outcome = "PASS"
-            return Verdict()
-    """,
-    "no_run_at_all": """
-        def pytest_runtest_protocol(item, nextitem):
-            return True
-    """,
-    "gate_teardown_breaks": """
-        @pytest.fixture(autouse=True)
-        def broken():
-            yield
-            raise RuntimeError("teardown")
-    """,
-    "gate_call_breaks": """
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtest_call(item):
-            raise RuntimeError("call")
-    """,
-    "loop_replaced": """
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtestloop(session):
-            return True
-    """,
-    "engine_breaks": """
-        @pytest.fixture(scope="session")
-        def ft_engine():
-            raise RuntimeError("no engine")
-    """,
-}
-
-
-@pytest.mark.parametrize("trick", sorted(TRICKS))
-def test_tricks_of_a_conftest_do_not_ship(project: Project, trick: str) -> None:
-    project.write("evals/conftest.py", "import pytest\n" + textwrap.dedent(TRICKS[trick]))
-    run = project.run("--ft-model=runs/good", "evals", "--ft-verdict=require")
-    assert run.code != 0, run.out
-    assert "SHIP:" not in run.out
-    assert "INTERNALERROR" not in run.out
-
-
-def test_a_gate_that_failed_stays_failed_whatever_its_report_says(project: Project, only: OneGate) -> None:
-    folder = only("accuracy_fail")
-    trick = """
-        import pytest
-        def pytest_collection_modifyitems(items):
-            for item in items:
-                item.add_marker(pytest.mark.xfail(strict=False))
-    """
-    project.write(f"{folder}/conftest.py", textwrap.dedent(trick))
-    assert project.gates(folder, "--ft-verdict=require").code == 1
-
-
-def test_collection_errors_elsewhere_do_not_ship(project: Project) -> None:
-    project.write("evals/test_broken.py", "import nothing_of_this_name\n")
-    assert project.run("--ft-model=runs/good", "evals", "--ft-verdict=require").code == 2
-    run = project.gates("evals", "--ft-verdict=require", "--continue-on-collection-errors")
-    assert (run.code, run.verdict["verdict"]) == (1, "BLOCK")
-
-
-@pytest.mark.parametrize("option", ["--collect-only", "--setup-plan", "--setup-only", "--fixtures"])
-def test_options_that_judge_nothing_do_not_ship(project: Project, option: str) -> None:
-    run = project.run("--ft-model=runs/good", "bad", "--ft-verdict=require", option)
-    assert "SHIP:" not in run.out
-    if option in ("--setup-plan", "--setup-only"):
-        assert run.code not in (0, 5)
-
-
-def test_an_eval_set_behind_a_link_counts_as_well(project: Project) -> None:
-    (project.root / "elsewhere").mkdir()
-    for path in sorted((project.root / "evals").glob("general.*")):
-        path.rename(project.root / "elsewhere" / path.name)
-    (project.root / "evals" / "linked").symlink_to(project.root / "elsewhere", target_is_directory=True)
-    assert project.gates("evals", "--ft-verdict=require").outcomes == SHIPPING
-    run = project.gates("evals", "--ft-verdict=require", "-k", "not forgetting")
-    assert (run.code, run.verdict["verdict"]) == (22, "PARTIAL")
-
-
-def test_warnings_as_errors_are_for_the_users_own_code(project: Project) -> None:
-    project.write("pyproject.toml", "[tool.pytest.ini_options]\nfilterwarnings = ['error']\n")
-    assert project.gates("evals", "--ft-verdict=require").outcomes == SHIPPING
-
-
-def test_a_store_that_cannot_be_written_does_not_change_the_verdict(project: Project) -> None:
-    project.write(".ftgate", "a file where a folder is wanted")
-    run = project.gates("evals", "--ft-verdict=require")
-    assert run.outcomes == SHIPPING
-    assert run.code == 0
-    assert "Traceback" not in run.out
+    assert (run.code, run.verdict["verdict"]) == (21, "NOT_EVALUATED")

@@ -118,8 +118,7 @@ def test_nearest_shots_stand_in_rising_order_of_likeness() -> None:
     [
         "How do I get my money back?",
         "how do i get MY money back",
-        "  How do I
-get my money back??  ",
+        "  How do I\nget my money back??  ",
         "Ｈow do I get my money back",
     ],
     ids=["exact", "case", "space", "wide"],

@@ -9,7 +9,8 @@ import pytest
 from evalsets.errors import EvalSetError
 from evalsets.types import GateSpec
 from pytest_ftgate.required import EvalSetFile, files_on_disk, read_files
-from pytest_ftgate.session import Unusable, _required
+from pytest_ftgate.types import Verdict
+from pytest_ftgate.verdict import RunFacts, decide
 
 NORECURSE = ["*.egg", ".*", "build", "dist", "node_modules", "venv", "{arch}"]
 YAML = """version: 1
@@ -145,18 +146,22 @@ def test_every_kind_counts_its_hypotheses() -> None:
     assert EvalSetFile(Path("a"), "a", gates, 4).hypotheses == 0 + 1 + 1 + 4 + 1
 
 
-def test_a_broken_file_is_an_error_here_and_left_to_collection_by_the_session(tmp_path: Path) -> None:
+def test_a_broken_file_is_an_error_even_beside_good_ones(tmp_path: Path) -> None:
     write(tmp_path, "a.eval.yaml")
     write(tmp_path, "b.eval.yaml", text="gates: [")
     with pytest.raises(EvalSetError, match=r"b\.eval\.yaml"):
         read_files(files_on_disk(["."], tmp_path, NORECURSE))
-    assert _required(["."], tmp_path, NORECURSE) == ()
+    # Also where the other one was asked for: what must be judged is not known without it.
+    with pytest.raises(EvalSetError, match=r"b\.eval\.yaml"):
+        read_files(files_on_disk(["a.eval.yaml"], tmp_path, NORECURSE))
 
 
-def test_two_eval_sets_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_eval_sets_of_one_name_never_ship(tmp_path: Path) -> None:
     write(tmp_path, "one/tickets.eval.yaml", "two/tickets.eval.yaml")
-    with pytest.raises(Unusable, match=r"two eval sets are called 'tickets': .*one.*tickets.*two.*`name:`"):
-        _required(["."], tmp_path, NORECURSE)
-    assert [f.name for f in _required(["two"], tmp_path, NORECURSE)] == ["tickets"]
+    files = read_files(files_on_disk(["."], tmp_path, NORECURSE))
+    names = [name for file in files for name in file.gate_names]
+    assert len(names) == 6
+    passed = {n: Verdict(n, "accuracy", "PASS", "measured", "", 9, None, None, None, None) for n in names}
+    assert decide(RunFacts(names, names, passed)).verdict == "NOT_EVALUATED"
     write(tmp_path, "two/tickets.eval.yaml", text=YAML + "name: other\n")
-    assert [f.name for f in _required(["."], tmp_path, NORECURSE)] == ["tickets", "other"]
+    assert [file.name for file in read_files(files_on_disk(["."], tmp_path, NORECURSE))] == ["tickets", "other"]

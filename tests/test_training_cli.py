@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -144,12 +145,63 @@ def test_target_modules_that_do_not_exist_are_one_message(tmp_path: Path, base: 
     assert list(tmp_path.joinpath("runs").iterdir()) == []
 
 
-def test_a_corrupt_base_is_one_message(tmp_path: Path, base: Path, capsys: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("tokenizer.json", "{", "expected a JSON object in "),
+        ("tokenizer.json", '{"version": "1.0"}', "expected a tokenizer that transformers can load"),
+        ("tokenizer_config.json", "[]", "expected a JSON object in "),
+        ("config.json", "[]", "expected a JSON object in "),
+        ("config.json", '{"model_type": "nope"}', "expected a model that transformers can load"),
+        ("config.json", '{"model_type": "nope", "auto_map": {"AutoConfig": "x.Y"}}', "contains custom code"),
+        ("generation_config.json", '{"eos_token_id": "x"}', "expected token ids as eos_token_id"),
+        ("chat_template.jinja", "{% if %}", "that the chat template can render"),
+        ("chat_template.jinja", "{{ messages.__class__.__mro__ }}", "that the chat template can render"),
+    ],
+)
+def test_a_broken_base_is_one_message(
+    tmp_path: Path, base: Path, name: str, text: str, expected: str, capsys: Any
+) -> None:
+    path = make_project(tmp_path, base)
+    (tmp_path / "base" / name).write_text(text)
+    assert command.main([str(path), "--dry-run"]) == 4
+    found = capsys.readouterr().err
+    assert found.count("error: ") == 1
+    assert expected in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"hidden_size": 128}, "expected a model that transformers can load"),
+        ({"num_hidden_layers": 3}, "expected every weight of the model in its files, found none for model.layers.2."),
+        ({"model_type": "vit"}, "expected a model that transformers can load"),
+    ],
+)
+def test_weights_of_another_config_are_refused(
+    tmp_path: Path, base: Path, changes: dict[str, object], expected: str, capsys: Any
+) -> None:
+    path = make_project(tmp_path, base)
+    file = tmp_path / "base" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    assert command.main([str(path)]) == 4
+    assert expected in capsys.readouterr().err
+    assert list(tmp_path.joinpath("runs").iterdir()) == []
+
+
+def test_cut_weights_are_refused(tmp_path: Path, base: Path, capsys: Any) -> None:
     path = make_project(tmp_path, base)
     weights = tmp_path / "base" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     assert command.main([str(path)]) == 4
     assert "expected a model that transformers can load" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path, base: Path, capsys: Any) -> None:
+    path = make_project(tmp_path, base)
+    (tmp_path / "runs").write_text("a file")
+    assert command.main([str(path)]) == 1
+    assert capsys.readouterr().err.startswith("failed: Not a directory: ")
 
 
 @pytest.mark.parametrize("arguments", [[], ["a.yaml", "--seed", "-1"], ["a.yaml", "--unknown"]])

@@ -65,7 +65,7 @@ def load_tokenizer(config: TrainingConfig, directory: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        what = f"expected a tokenizer that transformers can load, found {type(error).__name__}: {brief(str(error))}"
+        what = f"expected a tokenizer that transformers can load, found {said(error)}"
         raise _problem(config, what, f"check the tokenizer files in {shown(directory)}") from None
     if tokenizer.eos_token_id is None:
         what = "expected a tokenizer with an end mark (eos_token), found none"
@@ -93,7 +93,7 @@ def context_length(config: TrainingConfig, directory: Path) -> int | None:
     try:
         model_config = AutoConfig.from_pretrained(directory, trust_remote_code=False).get_text_config()
     except (OSError, ValueError, KeyError) as error:
-        what = f"expected a model that transformers can load, found {type(error).__name__}: {brief(str(error))}"
+        what = f"expected a model that transformers can load, found {said(error)}"
         raise _problem(config, what, f"check {shown(directory / 'config.json')}") from None
     length: int | None = model_config.to_dict().get("max_position_embeddings")
     return length
@@ -122,7 +122,7 @@ def load_model(config: TrainingConfig, directory: Path, *, bf16: bool, device: A
             directory, trust_remote_code=False, output_loading_info=True, **arguments
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        what = f"expected a model that transformers can load, found {type(error).__name__}: {brief(str(error))}"
+        what = f"expected a model that transformers can load, found {said(error)}"
         raise _problem(config, what, f"check the files in {shown(directory)}") from None
     if missing := sorted(found["missing_keys"]):
         # transformers only warns, and starts them at random: an adapter for no model that exists.
@@ -151,6 +151,12 @@ def _prepare_4bit(model: Any, *, gradient_checkpointing: bool) -> Any:
         use_gradient_checkpointing=gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if gradient_checkpointing else None,
     )
+
+
+def said(error: Exception) -> str:
+    """What a library said, on one line of at most 200 characters, with control characters escaped."""
+    text = repr(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {text if len(text) <= 200 else text[:197] + '...'}"
 
 
 def _problem(config: TrainingConfig, what: str, fix: str) -> TrainingDataError:

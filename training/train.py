@@ -16,7 +16,7 @@ from evalsets.errors import Problem, TrainingDataError
 from evalsets.manifest import Manifest
 from evalsets.types import Json
 from evalsets.wording import brief, shown
-from training.base import load_model
+from training.base import load_model, said
 from training.config import TrainingConfig
 from training.data import to_dataset
 from training.manifest import build_manifest
@@ -203,7 +203,7 @@ def _trainer(checked: Checked, args: Any, line: ProgressLine) -> Any:
 
 
 def _refused(config: TrainingConfig, key: str, error: Exception) -> TrainingDataError:
-    what = f"expected settings that TRL and peft accept, found: {' '.join(str(error).split())[:300]}"
+    what = f"expected settings that TRL and peft accept, found {said(error)}"
     return TrainingDataError([Problem(shown(config.path), None, key, what, "correct the setting that it names")])
 
 

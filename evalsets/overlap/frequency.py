@@ -6,7 +6,7 @@ the counts do not depend on the order of the rows, and a leak copied k times cou
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -188,6 +188,14 @@ def distinct_stems(batch: Batch, n_segments: int) -> tuple[I64, I64]:
     keys = np.sort((batch.segment[:end] << STEM_BITS) | buckets)
     keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
     return keys >> STEM_BITS, keys & ((1 << STEM_BITS) - 1)
+
+
+def rare_words(found: Frequencies, texts: Sequence[str]) -> list[NDArray[np.bool_]]:
+    """For each text, [T] tokens whose stem is in less than 1 % of the sampled inputs: words that carry content."""
+    batch = batch_of(texts)
+    buckets = (batch.stems >> np.uint64(64 - STEM_BITS)).astype(np.int64)
+    rare = found.stem_df[buckets] <= max(1.0, 0.01 * found.sampled)
+    return np.split(rare, batch.first[1:-1])
 
 
 def weights(index: Index, found: Frequencies) -> F64:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsets.overlap.answers import same_answer
+from evalsets.overlap.frequency import rare_words
 from evalsets.overlap.items import Item
 from evalsets.overlap.rephrase import LEAST_TOKENS
 from evalsets.overlap.report import CLASSES, Finding, Span, Where
-from evalsets.overlap.scan import LANES, Candidate, Exact, Found, SegmentKind
+from evalsets.overlap.scan import ANSWER_LANE, LANES, Candidate, Exact, Found, SegmentKind
 from evalsets.overlap.text import located_tokens
 from evalsets.overlap.verify import (
     LEAST_IDENTITY,
@@ -113,22 +114,27 @@ class Judge:
                 near = [c for lane in (0, 1) for c in found.near.get((d, lane), {}).values()]
                 mates += [c.text for c in sorted(near, key=lambda c: c.digest)]
             first = self.index.batch.first
-            self._references[d] = reference(self.index.docs[d].text, self._own[first[d] : first[d + 1]], mates)
+            text = self.index.docs[d].text
+            (rare,) = rare_words(self.job.frequencies, [text])
+            self._references[d] = reference(text, self._own[first[d] : first[d + 1]], mates, rare)
         return self._references[d]
 
     def _near(self, d: int, found: Found) -> list[Match]:
         doc = self.index.docs[d]
+        candidates = [(lane, c) for lane in LANES for c in found.near.get((d, lane), {}).values()]
+        if not candidates:
+            return []
+        ours = self._reference(d, found)
         matches: list[Match] = []
-        for lane in LANES:
-            kind: SegmentKind = "output" if lane == 2 else "input"
-            for candidate in found.near.get((d, lane), {}).values():
-                ours = self._reference(d, found)
-                alignment = align(ours, candidate.text)
-                same = same_answer(doc.output, candidate.output) if kind == "input" else None
-                verdict = judge(ours, alignment, candidate.score, same)
-                if verdict.class_:
-                    spans = _spans(ours, alignment, candidate)
-                    matches.append(Match(verdict.class_, verdict, kind, candidate, spans, same is False))
+        rare = rare_words(self.job.frequencies, [c.text for _, c in candidates])
+        for (lane, candidate), content in zip(candidates, rare, strict=True):
+            alignment = align(ours, candidate.text, content)
+            same = same_answer(doc.output, candidate.output) if lane != ANSWER_LANE else None
+            verdict = judge(ours, alignment, candidate.score, same)
+            if verdict.class_:
+                spans = _spans(ours, alignment, candidate)
+                kind: SegmentKind = "output" if lane == ANSWER_LANE else "input"
+                matches.append(Match(verdict.class_, verdict, kind, candidate, spans, same is False))
         return matches
 
     def _rephrased(self, d: int, found: Found) -> Iterator[Match]:
@@ -136,7 +142,7 @@ class Judge:
             ours = self._reference(d, found)
             if ours.own.sum() < LEAST_TOKENS:
                 continue
-            alignment = align(ours, candidate.text)
+            alignment = align(ours, candidate.text, *rare_words(self.job.frequencies, [candidate.text]))
             identity = round(float(alignment.found[ours.own].mean()), 4)
             reason = f"other words, same content: likeness of the word stems {candidate.score:.2f}"
             verdict = Judgement("rephrased", identity, "", reason)

@@ -30,6 +30,7 @@ Lane = Literal[0, 1, 2]
 
 Kept apart, or the many rows that share a passage but not its question would crowd out an edited copy."""
 LANES: tuple[Lane, Lane, Lane] = (0, 1, 2)
+ANSWER_LANE: Lane = 2
 
 CANDIDATES = 8  # stretches kept for each Doc and part of the row
 ALIKE = 5
@@ -149,7 +150,9 @@ class Scanner:
         n = len(rows.inputs)
         beside = batch.digests[np.minimum(pairs.segment + n, 2 * n - 1)]
         known = self._answers[pairs.doc]
-        lanes = np.where(pairs.segment >= n, 2, (known == beside) & (known != 0))  # as in _lane, for all pairs at once
+        lanes = np.where(
+            pairs.segment >= n, ANSWER_LANE, (known == beside) & (known != 0)
+        )  # as in _lane, for all pairs at once
         least = self._least[lanes, pairs.doc]
         other = batch.digests[pairs.segment] != self._index.batch.digests[pairs.doc]
         width = (1.5 * self._index.lengths + 10).astype(np.int64)
@@ -180,7 +183,7 @@ class Scanner:
     def _lane(self, doc: int, s: int, batch: Batch) -> Lane:
         n = len(batch.digests) // 2
         if s >= n:
-            return 2
+            return ANSWER_LANE
         return 1 if self._answers[doc] and self._answers[doc] == batch.digests[s + n] else 0
 
     def _alike(self, rows: Rows, batch: Batch, stems: StemIndex) -> None:

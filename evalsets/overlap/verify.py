@@ -6,13 +6,15 @@ The rules, first that applies (`own` tokens are those that are not boilerplate):
  3. more than 10 own tokens in a row missing: `context` (same passage, another question)
  4. score below the threshold for this many own tokens: `partial`
  5. fewer than 8 own tokens: `short`
- 6. the answer is known and another: `sibling`; else `near`
+ 6. fewer than 16 own tokens and one content word is replaced by another: `short`
+ 7. the answer is known and another: `sibling`; else `near`
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import comb
 from typing import Literal
 
@@ -31,6 +33,8 @@ LEAST_NUMBERS = 0.60
 LONGEST_GAP = 10
 CONTEXT_RUN, PARTIAL_RUN = 20, 13
 SHORT = 8
+_ONE_WORD = 16  # in a shorter text, another content word makes another text
+_BESIDE = 3
 _SCORES = ((SHORT, 24, 28), (0.85, 0.30, 0.20))  # own tokens, least score of a near copy
 _SLOT_MARGIN, _NUMBER_MARGIN = 0.1, 0.25
 _CLEAN_REST, _ALPHA = 0.95, 0.05  # where the rest is edited as well, few slots prove little
@@ -52,6 +56,8 @@ class Reference:
     """[L] tokens that are not boilerplate."""
     slots: Bools
     """[L] tokens that other fills of the same template replace."""
+    rare: Bools
+    """[L] tokens that carry content, by their rarity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ class Alignment:
     """(first token in the Doc, first token in the stretch, tokens) of each run that both hold in the same order."""
     spans: tuple[tuple[int, int], ...]
     """Character offsets of the stretch's tokens, within the stretch."""
+    rare: Bools
+    """[tokens of the stretch] those that carry content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +86,13 @@ class Judgement:
     reason: str
 
 
-def reference(text: str, own: Bools, mates: Sequence[str]) -> Reference:
+def reference(text: str, own: Bools, mates: Sequence[str], rare: Bools) -> Reference:
     """Prepare a Doc. `mates`: texts with its skeleton."""
     words, spans = located_tokens(text)
-    return Reference(text, tuple(words), tuple(spans), own, _slots(words, mates))
+    return Reference(text, tuple(words), tuple(spans), own, _slots(words, mates), rare)
 
 
-def align(ours: Reference, stretch: str) -> Alignment:
+def align(ours: Reference, stretch: str, rare: Bools) -> Alignment:
     """Longest common subsequence of tokens, and 3-grams found in any order."""
     words, spans = located_tokens(stretch)
     blocks = _blocks(ours.tokens, words)
@@ -95,7 +103,7 @@ def align(ours: Reference, stretch: str) -> Alignment:
     for i, gram in enumerate(zip(ours.tokens, ours.tokens[1:], ours.tokens[2:], strict=False)):
         if gram in theirs:
             found[i : i + 3] = True
-    return Alignment(found, tuple(blocks), tuple(spans))
+    return Alignment(found, tuple(blocks), tuple(spans), rare)
 
 
 def judge(ours: Reference, alignment: Alignment, score: float, same_answer: bool | None) -> Judgement:
@@ -133,9 +141,28 @@ def _decide(
         return "partial", f"score {score:.2f} is below {least:.2f}, the threshold for {n_own} own tokens"
     if n_own < SHORT:
         return "short", f"only {n_own} tokens are its own: too few to tell a copy from chance"
+    if n_own < _ONE_WORD and _content_replaced(ours, alignment):
+        return "short", f"a word that carries content is another, and only {n_own} tokens are its own"
     if same_answer is False:
         return "sibling", f"{identity:.0%} of its tokens are found, but the answer is another"
     return "near", f"{identity:.0%} of its {n_own} own tokens are found, score {score:.2f} (threshold {least:.2f})"
+
+
+def _content_replaced(ours: Reference, alignment: Alignment) -> bool:
+    """Whether somewhere between two matched runs both texts have a content word of their own."""
+    n, m = len(ours.tokens), len(alignment.spans)
+    edges = [(0, 0, 0), *alignment.blocks, (n, m, 0)]
+    for k, ((a, b, size), (next_a, next_b, _)) in enumerate(pairwise(edges)):
+        low, high = b + size, next_b
+        if k == 0:  # whatever else stands before or after the copy in a long row is no replacement
+            low = max(low, high - (next_a - a) - _BESIDE)
+        elif k == len(edges) - 2:
+            high = min(high, low + (next_a - a - size) + _BESIDE)
+        gap = slice(a + size, next_a)
+        missing = ours.rare[gap] & ours.own[gap] & ~alignment.found[gap]
+        if missing.any() and alignment.rare[low:high].any():
+            return True
+    return False
 
 
 def _filled_otherwise(ours: Reference, found: Bools) -> str:

@@ -11,11 +11,13 @@ import contextlib
 import gc
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from evalsets.strictjson import read_json
 from evalsets.types import Json
+from evalsets.wording import brief
 from pytest_ftgate.errors import EngineError, IdentityError
 from pytest_ftgate.identity import Candidate
 
@@ -190,9 +192,17 @@ def _load_tokenizer(path: Path) -> Any:
 
 
 def _put_adapter(base: Any, path: Path) -> Any:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
+    from peft import __version__ as installed
     from safetensors import SafetensorError
 
+    unknown = sorted(set(read_json(path / "adapter_config.json")) - {field.name for field in fields(LoraConfig)})
+    if unknown:
+        # peft leaves out what it does not know, with a warning: other arithmetic than was trained.
+        raise IdentityError(
+            f"adapter_config.json: peft {installed} does not know {brief(unknown[0])}",
+            fix="install the peft version that saved the adapter",
+        )
     try:
         model = PeftModel.from_pretrained(base, str(path), local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:

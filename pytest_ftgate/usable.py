@@ -1,0 +1,35 @@
+"""Whether the scorer and the format check of an eval set can be built: asked before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from evalsets.errors import EvalSetError, InputError, Problem
+from evalsets.types import EvalSet
+from evalsets.wording import shown
+from pytest_ftgate.formats import make_format_check
+from pytest_ftgate.scoring import make_scorer
+
+
+def check_usable(evalset: EvalSet) -> None:
+    """Raises EvalSetError with every option that cannot work, at the eval-set file."""
+    folder, problems = evalset.path.parent, []
+    if evalset.scorer is not None:
+        problems += _problems(partial(make_scorer, evalset.scorer, base_dir=folder), evalset, None)
+    for gate in evalset.gates:
+        if gate.kind == "format":
+            problems += _problems(partial(make_format_check, gate.options, base_dir=folder), evalset, gate.line)
+    if problems:
+        raise EvalSetError(problems)
+
+
+def _problems(build: Callable[[], object], evalset: EvalSet, line: int | None) -> list[Problem]:
+    """Those that name only the folder get the file; those of a schema file keep theirs."""
+    try:
+        build()
+    except InputError as error:
+        folder, path = shown(evalset.path.parent), shown(evalset.path)
+        return [replace(p, path=path, line=line) if p.path == folder else p for p in error.problems]
+    return []

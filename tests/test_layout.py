@@ -1,0 +1,143 @@
+"""The rules of the house that no linter checks: who imports whom, what a plain pytest run pays, how long files are."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("evalsets", "training", "pytest_ftgate")
+FORBIDDEN = {"evalsets": ("training", "pytest_ftgate"), "training": ("pytest_ftgate",), "pytest_ftgate": ("training",)}
+ALLOWED = {("pytest_ftgate/cli.py", "training")}
+"""The command line names a module of the trainer in a table; it imports it when its verb is called."""
+HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "sklearn", "accelerate", "bitsandbytes", "safetensors")
+MOST_LINES = 400
+
+
+def sources(*packages: str) -> list[Path]:
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
+    """(first part of the module, line, whether at module level and run at import)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        id(node)
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or _for_types_only(outer)
+        for node in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")[0], node.lineno, id(node) not in inside
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module.split(".")[0], node.lineno, id(node) not in inside
+
+
+def _for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def test_there_is_something_to_check() -> None:
+    assert all(len(sources(package)) > 5 for package in PACKAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_rooms_have_one_direction(package: str) -> None:
+    wrong = [
+        f"{name(path)}:{line} imports {module}"
+        for path in sources(package)
+        for module, line, _ in imports(path)
+        if module in FORBIDDEN[package] and (name(path), module) not in ALLOWED
+    ]
+    assert wrong == []
+
+
+def test_only_the_plugin_knows_pytest() -> None:
+    wrong = [
+        f"{name(path)}:{line}"
+        for path in sources(*PACKAGES)
+        for module, line, _ in imports(path)
+        if module in ("pytest", "_pytest", "xdist") and name(path) != "pytest_ftgate/plugin.py"
+    ]
+    assert wrong == []
+
+
+def test_torch_stays_in_its_rooms() -> None:
+    wrong = [
+        f"{name(path)}:{line} imports {module}"
+        for path in sources("evalsets", "pytest_ftgate")
+        for module, line, _ in imports(path)
+        if module in ("torch", "transformers", "peft", "accelerate", "bitsandbytes") and path.parent.name != "engine"
+    ]
+    assert wrong == []
+
+
+def test_heavy_libraries_are_imported_where_they_are_needed() -> None:
+    wrong = [
+        f"{name(path)}:{line} imports {module}"
+        for path in sources(*PACKAGES)
+        for module, line, at_import in imports(path)
+        if module in HEAVY and at_import
+    ]
+    assert wrong == []
+
+
+def test_the_check_itself_sees_what_it_should(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(
+        "import torch.nn\nfrom training.data import x\nif TYPE_CHECKING:\n    import peft\ndef f():\n    import trl\n"
+    )
+    assert list(imports(path)) == [("torch", 1, True), ("training", 2, True), ("peft", 4, False), ("trl", 6, False)]
+
+
+def modules_after(statement: str) -> set[str]:
+    program = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    return set(json.loads(done.stdout))
+
+
+def test_the_plugin_is_light_at_import() -> None:
+    """A pytest11 module is imported in every pytest run of its environment."""
+    added = modules_after("import pytest_ftgate.plugin") - modules_after("import pytest")
+    ours = {module for module in added if module.split(".")[0] in PACKAGES}
+    assert ours == {"pytest_ftgate", "pytest_ftgate.plugin", "pytest_ftgate.options"}
+    assert {module.split(".")[0] for module in added - ours} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_are_light_at_import(package: str) -> None:
+    every = [name(path)[:-3].replace("/", ".") for path in sources(package) if path.name != "__main__.py"]
+    found = modules_after("\n".join(f"import {module.removesuffix('.__init__')}" for module in every))
+    assert not set(HEAVY) & found
+
+
+def test_files_are_not_too_long() -> None:
+    long = {name(p): n for p in sources(*PACKAGES) if (n := len(p.read_text().splitlines())) > MOST_LINES}
+    assert long == {}
+
+
+def test_no_junk_is_in_the_repository() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    junk = [
+        path
+        for path in listed.stdout.splitlines()
+        if "__pycache__" in path
+        or path.endswith((".pyc", ".bin", ".pt", ".pkl", ".orig", ".rej", ".log", "~"))
+        or Path(path).name in (".DS_Store", "Thumbs.db")
+        or path.startswith((".venv", "runs/", "out/", ".ftgate"))
+    ]
+    assert junk == []
