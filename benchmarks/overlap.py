@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--dev", action="store_true")
     args = parser.parse_args(argv)
-    size = (300, 50, 3) if args.quick else (3000, 400, 25)
+    size = (300, 50, 3) if args.quick else (2000, 300, 25)
     seeds = DEV_SEEDS if args.dev else HOLD_OUT_SEEDS[:1] if args.quick else HOLD_OUT_SEEDS
     parts = [_INTRODUCTION, *_quality(seeds, *size), *_rephrased(seeds, quick=args.quick)]
     if not args.dev:
@@ -125,7 +125,7 @@ def _count(suite: Suite, report: OverlapReport, long: Tally, short: Tally, clean
 def _rephrased(seeds: Sequence[int], *, quick: bool) -> Iterator[str]:
     rows = []
     for seed in seeds:
-        n_rows, n_clean, n_planted = (400, 100, 20) if quick else (5000, 1000, 300)
+        n_rows, n_clean, n_planted = (400, 100, 20) if quick else (3000, 500, 150)
         suite = paraphrases(seed, n_rows=n_rows, n_clean=n_clean, n_planted=n_planted)
         report = _find(suite)
         found: dict[str, Finding] = {f.example_id: f for f in report.findings if f.where != "output"}

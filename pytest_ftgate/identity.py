@@ -77,10 +77,11 @@ class Candidate:
         }
 
 
-def resolve_candidate(model: str, base: str | None, directory: Path) -> Candidate:
+def resolve_candidate(model: str, base: str | None, directory: Path, *, prove_base: bool = True) -> Candidate:
     """The Candidate that `--ft-model` and `--ft-base` mean, relative to `directory`.
 
-    Reads files, hashes the base where ftgate.json records one, opens no socket. Raises IdentityError.
+    Reads files, opens no socket; `prove_base` hashes the base where ftgate.json records one, which takes a minute for
+    a large one, so whoever only collects leaves it to whoever loads. Raises IdentityError.
     """
     path = _resolved(directory, model, "--ft-model")
     if not path.is_dir():
@@ -106,7 +107,8 @@ def resolve_candidate(model: str, base: str | None, directory: Path) -> Candidat
         raise IdentityError(
             f"--ft-model={model} holds neither adapter_config.json (an adapter) nor config.json (a full model)", fix=fix
         )
-    _check_pinned_base(candidate)
+    if prove_base:
+        check_pinned_base(candidate)
     return candidate
 
 
@@ -173,8 +175,8 @@ def _from_hub_cache(name: str, revision: str) -> Path:
         ) from error
 
 
-def _check_pinned_base(candidate: Candidate) -> None:
-    """The base on disk is byte for byte the one that ftgate.json records."""
+def check_pinned_base(candidate: Candidate) -> None:
+    """The base on disk is byte for byte the one that ftgate.json records. Raises IdentityError."""
     if candidate.manifest is None:
         return
     recorded, found = candidate.manifest.base.files, candidate.base_files

@@ -68,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
             inifile=config.inipath,
             norecursedirs=config.getini("norecursedirs"),
             distributed=vars(config.option).get("dist", "no") != "no",
+            in_worker="workerinput" in vars(config),
         )
     except session.Unusable as error:
         raise pytest.UsageError(str(error)) from None

@@ -145,17 +145,19 @@ def open_session(
     inifile: Path | None,
     norecursedirs: Sequence[str],
     distributed: bool = False,
+    in_worker: bool = False,
 ) -> Session:
     """Check the `--ft-...` options (attributes of `option`, as argparse names them). Raises Unusable.
 
-    `distributed`: this process is the controller of workers, which are going to collect.
+    `distributed`: this process is the controller of workers, which are going to collect; `in_worker`: it is one.
     """
     _check_rootdir([str(w) for w in written], directory, inifile)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise Unusable(f'judging a model needs {", ".join(missing)}: pip install "pytest-ftgate[hf]"')
     try:
-        candidate = resolve_candidate(option.ft_model, option.ft_base, directory)
+        prove = not (option.collectonly or in_worker)
+        candidate = resolve_candidate(option.ft_model, option.ft_base, directory, prove_base=prove)
     except IdentityError as error:
         raise Unusable(str(error)) from None
     verdict_required = option.ft_verdict == "require" or (option.ft_verdict == "auto" and bool(os.environ.get("CI")))

@@ -186,6 +186,14 @@ def test_a_base_that_changed_after_training(copy: World) -> None:
     assert "was trained on another base: tokenizer_config.json of base differ" in message
 
 
+def test_whoever_only_collects_does_not_hash_the_base_and_whoever_loads_does(copy: World) -> None:
+    edit(copy.base / "tokenizer_config.json", eos_token="<|user|>")
+    candidate = resolve_candidate("runs/good", None, copy.root, prove_base=False)
+    assert "base_files" not in vars(candidate)
+    with pytest.raises(IdentityError, match="was trained on another base"):
+        HFEngine(candidate, settings()).fingerprint(tuned=True)
+
+
 def test_a_base_of_other_weights_with_the_same_shapes(copy: World) -> None:
     make_base(copy.root / "other", seed=7)
     assert "was trained on another base: model.safetensors of other differ" in refusal(copy.root, base="other")

@@ -181,6 +181,27 @@ def test_another_fill_of_a_template_is_never_a_leak_but_a_copy_is():
     assert {f.class_ for f in report.findings if f.example_id != "copy"} <= {"template", "partial"}
 
 
+def letter(rng):
+    name, thing, colour, town, day = (rng.choice(WORDS[i * 20 : i * 20 + 5]) for i in range(5))
+    return (
+        f"Dear {name}, thank you for your order. The {thing} in {colour} that you chose last week will be sent to our "
+        f"shop in {town} and you can fetch it there from {day} on if you bring this letter with you."
+    )
+
+
+def test_slots_of_words_are_known_from_the_mates():
+    rng = random.Random(0)
+    fills = sorted({letter(rng) for _ in range(400)})
+    seen = set(fills)
+    items = [Item(f"i{i}", x, "ok") for i, x in enumerate(sorted({letter(rng) for _ in range(300)} - seen))]
+    report = find_overlaps(
+        items, rows(*((x, "ok") for x in fills), *background(100)), options=OverlapOptions(rephrase=False)
+    )
+    assert len(items) > 100
+    assert report.leaks == ()
+    assert len([f for f in report.findings if f.class_ == "template"]) > 100
+
+
 def test_a_template_with_one_example_is_known_from_the_training_rows():
     rng = random.Random(0)
     items = [Item("it", problem(rng), "7"), *(Item(f"o{i}", text(500 + i), "x") for i in range(8))]
@@ -266,3 +287,16 @@ def test_nothing_to_compare():
     assert find_overlaps([], rows(*background(30))).findings == ()
     assert find_overlaps([Item("a", "", None)], rows(*background(30))).findings == ()
     assert find_overlaps([Item("a", text(1), None)], []).n_rows == 0
+
+
+def test_a_whole_copy_with_another_answer_is_a_leak_with_a_conflict():
+    found = check(text(1), (f"First of all: {text(1)} {text(70, 20)}", "no"))
+    assert (found.class_, found.label, found.label_conflict, found.where) == ("near", "contained", True, "input")
+
+
+def test_one_other_content_word_in_a_short_text_is_no_leak():
+    source = "please show me the expiry date of my brown card"
+    found = check(source, (source.replace("brown card", "brown purse"), "yes"))
+    assert found.class_ == "short"
+    assert "a word that carries content is another" in found.reason
+    assert check(source, (source.removeprefix("please "), "yes")).class_ == "near"

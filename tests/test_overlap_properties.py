@@ -42,6 +42,8 @@ def world(seed, n_rows=150, n_items=25):
             tokens[p] = rng.choice(VOCABULARY)
         around = words(rng, rng.choice((0, 0, 5, 200)))
         rows += [(" ".join([*around, *tokens]), rng.choice((item.output, "other")))] * rng.randint(1, 3)
+    # more equally good copies than are kept for one example, each in other surroundings
+    rows += [(" ".join([items[1].input, *words(rng, 4)]), items[1].output) for _ in range(15)]
     return items, rows
 
 
@@ -75,6 +77,7 @@ def sharded(tmp_path_factory):
     """(items, one file of 3000 rows, the same rows in four files)"""
     directory = tmp_path_factory.mktemp("rows")
     items, rows = world(1, n_rows=3000, n_items=60)
+    random.Random(1).shuffle(rows)
     lines = [json.dumps({"id": i, "prompt": a, "completion": b}) for i, (a, b) in enumerate(rows)]
     whole = directory / "all.jsonl"
     whole.write_text("\n".join(lines) + "\n")

@@ -88,11 +88,16 @@ TRICKS = {
 }
 
 
+BLOCKED = {"gate_call_breaks", "gate_teardown_breaks"}
+LEFT_OUT = {"file_not_collected", "items_dropped"}
+"""Nobody was asked to judge these gates: a subset. All other tricks lose a gate that was."""
+
+
 @pytest.mark.parametrize("trick", sorted(TRICKS))
 def test_tricks_of_a_conftest_do_not_ship(project: Project, trick: str) -> None:
     project.write("evals/conftest.py", "import pytest\n" + textwrap.dedent(TRICKS[trick]))
     run = project.run("--ft-model=runs/good", "evals", "--ft-verdict=require")
-    assert run.code != 0, run.out
+    assert run.code == (1 if trick in BLOCKED else 22 if trick in LEFT_OUT else 21), run.out
     assert "SHIP:" not in run.out
     assert "INTERNALERROR" not in run.out
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-EVERY_SECONDS = 5.0
+EVERY_SECONDS = 15.0
 
 
 @dataclass(slots=True)

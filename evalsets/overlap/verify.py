@@ -7,7 +7,7 @@ The rules, first that applies (`own` tokens are those that are not boilerplate):
  4. score below the threshold for this many own tokens: `partial`
  5. fewer than 8 own tokens: `short`
  6. fewer than 16 own tokens and one content word is replaced by another: `short`
- 7. the answer is known and another: `sibling`; else `near`
+ 7. the answer is known and another, and the Doc is not contained as a whole: `sibling`; else `near`
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _decide(
         return "short", f"only {n_own} tokens are its own: too few to tell a copy from chance"
     if n_own < _ONE_WORD and _content_replaced(ours, alignment):
         return "short", f"a word that carries content is another, and only {n_own} tokens are its own"
-    if same_answer is False:
+    if same_answer is False and _label(ours, alignment) != "contained":
         return "sibling", f"{identity:.0%} of its tokens are found, but the answer is another"
     return "near", f"{identity:.0%} of its {n_own} own tokens are found, score {score:.2f} (threshold {least:.2f})"
 
@@ -159,7 +159,7 @@ def _content_replaced(ours: Reference, alignment: Alignment) -> bool:
         elif k == len(edges) - 2:
             high = min(high, low + (next_a - a - size) + _BESIDE)
         gap = slice(a + size, next_a)
-        missing = ours.rare[gap] & ours.own[gap] & ~alignment.found[gap]
+        missing = ours.rare[gap] & ~alignment.found[gap]
         if missing.any() and alignment.rare[low:high].any():
             return True
     return False
