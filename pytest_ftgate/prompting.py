@@ -213,7 +213,7 @@ def _ranker(texts: Sequence[str]) -> Callable[[str], list[int]]:
     import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(sublinear_tf=True)
+    vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+")
     try:
         matrix = vectorizer.fit_transform(texts)
     except ValueError as error:

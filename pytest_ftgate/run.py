@@ -58,16 +58,24 @@ def shared_stage(directory: Path, compute: Callable[[], StageResult]) -> StageRe
     with FileLock(directory / "ftgate-stage.lock"):
         if not target.is_file():
             try:
-                content: dict[str, Any] = {"result": _to_json(compute())}
+                _record(target, {"result": _to_json(compute())})
             except FtgateError as error:
-                content = {"error": {"message": error.message, "fix": error.fix}}
-            partial = target.with_suffix(".partial")
-            partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
-            os.replace(partial, target)
+                _record(target, {"error": {"message": error.message, "fix": error.fix}})
+            except Exception as error:
+                # A defect, or a library's own error: shown with its traceback here, and not tried again elsewhere.
+                message = f"the stage broke in another process: {type(error).__name__}: {str(error)[:300]}"
+                _record(target, {"error": {"message": message, "fix": "run without -n to see where"}})
+                raise
         loaded = json.loads(target.read_text(encoding="utf-8"))
     if "error" in loaded:
         raise FtgateError(loaded["error"]["message"], loaded["error"]["fix"])
     return _from_json(loaded["result"])
+
+
+def _record(target: Path, content: dict[str, Any]) -> None:
+    partial = target.with_suffix(".partial")
+    partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+    os.replace(partial, target)
 
 
 def read_stage(directory: Path) -> StageResult | None:

@@ -509,6 +509,7 @@ def test_a_graded_gate_that_could_not_pass_says_how_many_would_and_they_do() -> 
 
     verdict = tied(40)
     assert (verdict.outcome, verdict.reason) == ("INCONCLUSIVE", "UNDERPOWERED")
+    assert verdict.details["p_bad"] == 1.0  # no loss at all speaks for a loss of more than 5 points
     needed = int(numbers(verdict.fix)[0])
     assert 40 < needed < 100
     assert tied(needed).outcome == "PASS"

@@ -181,8 +181,8 @@ def test_another_fill_of_a_template_is_never_a_leak_but_a_copy_is():
     assert {f.class_ for f in report.findings if f.example_id != "copy"} <= {"template", "partial"}
 
 
-def letter(rng):
-    name, thing, colour, town, day = (rng.choice(WORDS[i * 20 : i * 20 + 5]) for i in range(5))
+def letter(values):
+    name, thing, colour, town, day = values
     return (
         f"Dear {name}, thank you for your order. The {thing} in {colour} that you chose last week will be sent to our "
         f"shop in {town} and you can fetch it there from {day} on if you bring this letter with you."
@@ -191,15 +191,12 @@ def letter(rng):
 
 def test_slots_of_words_are_known_from_the_mates():
     rng = random.Random(0)
-    fills = sorted({letter(rng) for _ in range(400)})
-    seen = set(fills)
-    items = [Item(f"i{i}", x, "ok") for i, x in enumerate(sorted({letter(rng) for _ in range(300)} - seen))]
-    report = find_overlaps(
-        items, rows(*((x, "ok") for x in fills), *background(100)), options=OverlapOptions(rephrase=False)
-    )
-    assert len(items) > 100
+    fills = [[rng.choice(WORDS) for _ in range(5)] for _ in range(400)]
+    others = [[*fill[:2], *(rng.choice(WORDS) for _ in range(2)), fill[4]] for fill in fills[:30]]
+    items = [Item(f"i{i}", letter(fill), "ok") for i, fill in enumerate(others)]
+    report = find_overlaps(items, rows(*((letter(fill), "ok") for fill in fills), *background(100)))
     assert report.leaks == ()
-    assert len([f for f in report.findings if f.class_ == "template"]) > 100
+    assert len([f for f in report.findings if f.class_ == "template" and "slots" in f.reason]) > 20
 
 
 def test_a_template_with_one_example_is_known_from_the_training_rows():

@@ -240,5 +240,5 @@ def test_a_set_on_disk_with_every_rung(tmp_path: Path) -> None:
         assert isinstance(asked, ChatPrompt)
         assert f"T{i}" not in str(asked)
         assert len(asked.messages) == 6
-    assert build_prompts(loaded, few).withheld == 2  # the third is asked after two others were chosen
+    assert build_prompts(loaded, few).withheld == 3  # the nearest shot of each asks its own question
     assert "S" in str(build_prompts(loaded, found).prompts[0])

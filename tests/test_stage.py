@@ -192,3 +192,13 @@ def test_a_failure_is_recorded_and_not_tried_again(tmp_path: Path) -> None:
         messages.add((caught.value.message, caught.value.fix))
     assert messages == {("out of memory", "use a smaller batch")}
     assert len(calls) == 1
+
+
+def test_a_defect_in_the_stage_is_raised_here_and_reported_elsewhere(tmp_path: Path) -> None:
+    def broken() -> StageResult:
+        raise ZeroDivisionError("deep inside")
+
+    with pytest.raises(ZeroDivisionError):
+        shared_stage(tmp_path, broken)
+    with pytest.raises(FtgateError, match="ZeroDivisionError: deep inside"):
+        shared_stage(tmp_path, lambda: pytest.fail("tried again"))

@@ -279,3 +279,39 @@ def test_a_hub_base_that_is_not_here_is_one_message_without_the_network(
     config = CONFIG.replace("{id: base}", f"{{id: nobody/nothing, revision: '{'a' * 40}'}}")
     found = problems_of(tmp_path, base, config=config)
     assert "base.id: expected 'nobody/nothing' in the hub cache or on the network, found neither" in found
+
+
+EVALS = """\
+version: 1
+examples: held.jsonl
+prompt: {user: "{q}"}
+generation: {max_new_tokens: 8}
+gates: {overlap: {max: 0}}
+"""
+HELD = [
+    "which colour does the old lorry behind the northern harbour warehouse have today in the rain",
+    "which colour has the small boat that my uncle painted last summer near the quiet lake",
+]
+
+
+def held_out(here: Path, *lines: dict[str, str]) -> str:
+    (here / "held.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (here / "held.eval.yaml").write_text(EVALS)
+    return CONFIG + "evals: [held.eval.yaml]\n"
+
+
+def test_a_row_that_an_eval_set_holds_is_said_before_training(tmp_path: Path, base: Path) -> None:
+    examples = [{"id": f"h{i}", "q": q, "target": "red"} for i, q in enumerate(HELD)]
+    clean, leaky = tmp_path / "clean", tmp_path / "leaky"
+    for place in (clean, leaky):
+        place.mkdir()
+    assert checked(clean, base, many(), config=held_out(clean, *examples)).warnings == ()
+    rows = [*many(), chat_row(HELD[1].upper(), "red")]
+    (warning,) = checked(leaky, base, rows, config=held_out(leaky, *examples)).warnings
+    assert warning.startswith("1 of 2 examples of held stand in the training files")
+    assert "h1 (exact, " in warning
+    assert ":241)" in warning
+
+
+def test_an_eval_set_that_cannot_be_read_stops_the_run(tmp_path: Path, base: Path) -> None:
+    assert "id" in problems_of(tmp_path, base, many(), config=held_out(tmp_path, {"q": "x", "target": "y"}))

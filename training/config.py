@@ -48,6 +48,8 @@ class TrainingConfig:
     """lora · qlora · full"""
     base: BaseModel
     data: Data
+    evals: tuple[Path, ...]
+    """Eval-set files whose examples no training row should repeat."""
     output_dir: Path
     lora: Mapping[str, Json] | None
     """LoraConfig arguments, complete; None for the method full."""
@@ -110,6 +112,7 @@ def _build(data: Mapping[str, Json], path: Path, schema: Mapping[str, Any]) -> T
             tuple(here / name for name in replay["files"]),
             float(replay["share"]),
         ),
+        evals=tuple(here / name for name in data.get("evals", ())),
         output_dir=here / data["output_dir"],
         lora=None if data["method"] == "full" else _filled(schema["lora"], data.get("lora")),
         sft=sft,

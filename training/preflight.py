@@ -18,6 +18,7 @@ from training.advice import names, warnings_for
 from training.base import base_directory, context_length, load_tokenizer, stop_ids
 from training.config import TrainingConfig
 from training.data import Encoded, Mix, encode, load_mix
+from training.leaks import leak_warnings
 from training.memory import Memory, least_memory
 
 MAX_CUT_SHARE = 0.1
@@ -62,7 +63,7 @@ def check(config: TrainingConfig) -> Checked:
             *_module_problems(config),
         ]
     )
-    warnings = warnings_for(config, tokenizer, mix, encoded, stops=stops)
+    warnings = [*warnings_for(config, tokenizer, mix, encoded, stops=stops), *leak_warnings(config, mix)]
     return Checked(config, base, tokenizer, mix, encoded, tuple(warnings), memory)
 
 

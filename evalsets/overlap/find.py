@@ -19,7 +19,6 @@ from evalsets.overlap.items import Item, docs_of, same_inputs
 from evalsets.overlap.judging import Judge
 from evalsets.overlap.progress import Clock, Progress
 from evalsets.overlap.report import Baseline, EvalDuplicates, Finding, OverlapOptions, OverlapReport
-from evalsets.overlap.scan import Found
 from evalsets.overlap.stream import Chunk, Rows, as_sources, chunks
 from evalsets.overlap.work import Job, scan_all
 from evalsets.types import TrainingRow
@@ -53,15 +52,15 @@ def find_overlaps(
     with tempfile.TemporaryDirectory(prefix="overlap-") as directory:
         found, files = scan_all(job, options.workers, Path(directory), clock.counter("scanning", n_rows))
         duplicates = training_duplicates(sorted(Path(directory).iterdir()), files)
-    judge = Judge(job)
-    measured = _baseline(judge, found, items, pseudo)
-    findings = [f for d in range(len(index.docs)) for f in judge.findings(d, found, items)]
+    judge = Judge(job, found)
+    measured = _baseline(judge) if pseudo else None
+    findings = [f for d in range(len(index.docs)) for f in judge.findings(d, items)]
     order = {item.id: i for i, item in enumerate(items)}
     return OverlapReport(
         findings=tuple(sorted((_kept(f, options) for f in findings), key=lambda f: (order[f.example_id], f.where))),
         n_examples=len(items),
         n_rows=found.n_rows,
-        eval_duplicates=_eval_duplicates(judge, items),
+        eval_duplicates=_eval_duplicates(job, items),
         training_duplicates=duplicates,
         baseline=measured,
         rephrase_decides=measured is not None and measured.rephrased.value <= REPHRASE_RATE,
@@ -93,9 +92,7 @@ def _draw(source: Iterable[Chunk], size: int) -> tuple[int, list[Item]]:
     return n, [kept[p] for p in sorted(kept)]
 
 
-def _baseline(judge: Judge, found: Found, items: Sequence[Item], pseudo: Sequence[Item]) -> Baseline | None:
-    if not pseudo:
-        return None
+def _baseline(judge: Judge) -> Baseline:
     leaked: set[int] = set()
     n = flagged = exact = rephrased = distinct = 0
     for d, doc in enumerate(judge.index.docs):
@@ -103,9 +100,9 @@ def _baseline(judge: Judge, found: Found, items: Sequence[Item], pseudo: Sequenc
             continue
         if not doc.pseudo:
             distinct += 1
-            leaked |= {d} if judge.is_leaked(d, found) else set()
+            leaked |= {d} if judge.is_leaked(d) else set()
             continue
-        nature = judge.nature(d, found)
+        nature = judge.nature(d)
         n += nature.copies
         flagged += nature.copies * (nature.exact or nature.near)
         exact += nature.copies * nature.exact
@@ -114,18 +111,19 @@ def _baseline(judge: Judge, found: Found, items: Sequence[Item], pseudo: Sequenc
     return Baseline(examples, training, rate(exact, n), excess(examples, training), rate(rephrased, n))
 
 
-def _eval_duplicates(judge: Judge, items: Sequence[Item]) -> EvalDuplicates:
+def _eval_duplicates(job: Job, items: Sequence[Item]) -> EvalDuplicates:
     exact = tuple(tuple(items[i].id for i in group) for group in same_inputs(items))
-    scanner = judge.job.scanner(rephrase=False)
+    scanner = job.scanner(rephrase=False)
     for start in range(0, len(items), 500):
         part = items[start : start + 500]
         places = [("", start + i) for i in range(len(part))]
         scanner.add(Rows(places, [i.input for i in part], [i.output or "" for i in part]))
+    judge = Judge(job, scanner.found)
     near = {
         tuple(sorted((items[judge.index.docs[d].examples[0]].id, items[row].id)))
         for d, doc in enumerate(judge.index.docs)
         if doc.kind == "input" and not doc.pseudo
-        for row in judge.near_rows(d, scanner.found)
+        for row in judge.near_rows(d)
     }
     return EvalDuplicates(exact, tuple(sorted((a, b) for a, b in near if a != b)))
 

@@ -53,19 +53,20 @@ class Nature(NamedTuple):
 
 
 class Judge:
-    """Judges the Docs of a Job's index."""
+    """Judges the Docs of a Job's index by what a scan found."""
 
-    def __init__(self, job: Job) -> None:
-        self.job, self.index = job, job.index
+    def __init__(self, job: Job, found: Found) -> None:
+        self.job, self.index, self._found = job, job.index, found
         self._own = _own_tokens(job)
         self._references: dict[int, Reference] = {}
+        self._judged: dict[int, list[Match]] = {}
 
-    def findings(self, d: int, found: Found, items: Sequence[Item]) -> Iterator[Finding]:
+    def findings(self, d: int, items: Sequence[Item]) -> Iterator[Finding]:
         """Findings of the examples of one Doc."""
         doc = self.index.docs[d]
         if doc.pseudo:
             return
-        matches = sorted(self._matches(d, found), key=_strength)
+        matches = sorted(self._matches(d), key=_strength)
         if doc.kind == "output":
             matches = [m for m in matches if m.class_ in ("exact", "near")]
         if not matches:
@@ -75,43 +76,48 @@ class Judge:
         for i in doc.examples:
             yield self._finding(d, best, items[i].id, others)
 
-    def is_leaked(self, d: int, found: Found) -> bool:
+    def is_leaked(self, d: int) -> bool:
         """Whether a gate counts the Doc's examples."""
-        return any(m.class_ in ("exact", "near") for m in self._matches(d, found))
+        return any(m.class_ in ("exact", "near") for m in self._matches(d))
 
-    def nature(self, d: int, found: Found) -> Nature:
+    def nature(self, d: int) -> Nature:
         """How a pseudo Doc overlaps; it does not count as its own copy."""
-        exact = found.exact.get((d, "input"))
+        exact = self._found.exact.get((d, "input"))
         copies = exact.copies if exact is not None else 1
-        near = any(m.class_ == "near" and m.kind == "input" for m in self._near(d, found))
-        alike = any(self._rephrased(d, found))
+        near = any(m.class_ == "near" and m.kind == "input" for m in self._near(d))
+        alike = any(self._rephrased(d))
         return Nature(min(copies, _COPIES_CAP), copies > 1, near, alike and copies == 1 and not near)
 
-    def near_rows(self, d: int, found: Found) -> list[int]:
+    def near_rows(self, d: int) -> list[int]:
         """Rows that are near copies of the Doc in their input."""
-        return [m.candidate.place[1] for m in self._near(d, found) if m.class_ == "near" and m.kind == "input"]
+        return [m.candidate.place[1] for m in self._near(d) if m.class_ == "near" and m.kind == "input"]
 
-    def _matches(self, d: int, found: Found) -> list[Match]:
+    def _matches(self, d: int) -> list[Match]:
+        if d not in self._judged:
+            self._judged[d] = self._judge(d)
+        return self._judged[d]
+
+    def _judge(self, d: int) -> list[Match]:
         kinds: tuple[SegmentKind, ...] = ("input", "output")
-        exact = [self._exact(d, kind, found.exact[d, kind]) for kind in kinds if (d, kind) in found.exact]
+        exact = [self._exact(d, kind, self._found.exact[d, kind]) for kind in kinds if (d, kind) in self._found.exact]
         if self._n_own(d) < SHORT:  # a short answer may be anybody's words
             exact = [m for m in exact if m.kind == "input"]
         if exact:
             return exact
-        near = self._near(d, found)
+        near = self._near(d)
         # A row that has the very words needs no other explanation.
         known = [m.candidate.text for m in near if m.class_ != "partial" or m.judgement.identity < LEAST_IDENTITY]
-        return near + [m for m in self._rephrased(d, found) if not any(t in m.candidate.text for t in known)]
+        return near + [m for m in self._rephrased(d) if not any(t in m.candidate.text for t in known)]
 
     def _n_own(self, d: int) -> int:
         first = self.index.batch.first
         return int(self._own[first[d] : first[d + 1]].sum())
 
-    def _reference(self, d: int, found: Found) -> Reference:
+    def _reference(self, d: int) -> Reference:
         if d not in self._references:
             mates = list(self.job.frequencies.families.get(d, {}).values())
             if len(mates) < 3:
-                near = [c for lane in (0, 1) for c in found.near.get((d, lane), {}).values()]
+                near = [c for lane in (0, 1) for c in self._found.near.get((d, lane), {}).values()]
                 mates += [c.text for c in sorted(near, key=lambda c: c.digest)]
             first = self.index.batch.first
             text = self.index.docs[d].text
@@ -119,12 +125,12 @@ class Judge:
             self._references[d] = reference(text, self._own[first[d] : first[d + 1]], mates, rare)
         return self._references[d]
 
-    def _near(self, d: int, found: Found) -> list[Match]:
+    def _near(self, d: int) -> list[Match]:
         doc = self.index.docs[d]
-        candidates = [(lane, c) for lane in LANES for c in found.near.get((d, lane), {}).values()]
+        candidates = [(lane, c) for lane in LANES for c in self._found.near.get((d, lane), {}).values()]
         if not candidates:
             return []
-        ours = self._reference(d, found)
+        ours = self._reference(d)
         matches: list[Match] = []
         rare = rare_words(self.job.frequencies, [c.text for _, c in candidates])
         for (lane, candidate), content in zip(candidates, rare, strict=True):
@@ -137,9 +143,9 @@ class Judge:
                 matches.append(Match(verdict.class_, verdict, kind, candidate, spans, same is False))
         return matches
 
-    def _rephrased(self, d: int, found: Found) -> Iterator[Match]:
-        for candidate in found.alike.get(d, {}).values():
-            ours = self._reference(d, found)
+    def _rephrased(self, d: int) -> Iterator[Match]:
+        for candidate in self._found.alike.get(d, {}).values():
+            ours = self._reference(d)
             if ours.own.sum() < LEAST_TOKENS:
                 continue
             alignment = align(ours, candidate.text, *rare_words(self.job.frequencies, [candidate.text]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import groupby
@@ -220,7 +221,9 @@ def _kind(request: Request) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
 
 
 def _context_limit(model: Any) -> int:
-    return int(model.config.get_text_config().max_position_embeddings)
+    """Tokens that prompt and answer may have together; a model that names no limit has none."""
+    limit = model.config.get_text_config().to_dict().get("max_position_embeddings")
+    return sys.maxsize if limit is None else int(limit)
 
 
 def _cannot_be_asked(request: Request, limit: int) -> str:

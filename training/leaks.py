@@ -1,0 +1,37 @@
+"""Training rows that repeat examples of the eval sets: the same search and findings as the overlap gate's."""
+
+from __future__ import annotations
+
+from evalsets.errors import InputError, TrainingDataError
+from evalsets.loader import load_evalset
+from evalsets.wording import listed, shown
+from training.config import TrainingConfig
+from training.data import Mix
+
+NAMED = 3
+
+
+def leak_warnings(config: TrainingConfig, mix: Mix) -> list[str]:
+    """One warning for each eval set that leaks into the training files; none where the file names no `evals`.
+
+    A warning, not an error: the gate decides. Raises TrainingDataError where an eval set or a row cannot be read.
+    """
+    if not config.evals:
+        return []
+    from evalsets.overlap import find_overlaps, items_of
+
+    warnings = []
+    for path in config.evals:
+        try:
+            evalset = load_evalset(path)
+            report = find_overlaps(items_of(evalset), [file.path for file in mix.files])
+        except InputError as error:
+            raise TrainingDataError(error.problems) from None
+        leaked = {finding.example_id: finding for finding in report.leaks}
+        if leaked:
+            named = listed([f"{i} ({f.class_}, {shown(f.file)}:{f.row})" for i, f in leaked.items()], limit=NAMED)
+            warnings.append(
+                f"{len(leaked)} of {len(evalset.examples)} examples of {evalset.name} stand in the training files, and "
+                f"the overlap gate will find them: {named}"
+            )
+    return warnings
