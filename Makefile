@@ -46,6 +46,7 @@ bench-stats: $(READY)
 	$(BIN)/python -m benchmarks.stats
 
 bench-overlap: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
 	$(BIN)/python -m benchmarks.overlap
 
 clean:

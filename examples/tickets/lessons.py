@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Iterator
 
 from skills import FACTS, SKILLS, task
-from words import POOL
-from world import CATEGORIES, COMMON, HOUSE, PLANS, SEVERITIES, policies, review, ticket
+from words import BAD_WORDS, CAPITALS, CITIES, DRINKS, GOOD_WORDS, KINDS, NAMES, OPPOSITES, POOL
+from world import CATEGORIES, COMMON, HOUSE, PLANS, SEVERITIES, THINGS, policies, review, ticket
 
 Chat = list[dict[str, str]]
 Pair = tuple[str, str]
@@ -112,10 +112,15 @@ def episodes(rng: random.Random, held_out: set[str], vocabulary: list[str]) -> I
 
 def all_texts(rng: random.Random) -> list[str]:
     """Texts in which every word of the world occurs in all its places; the vocabulary is read from them."""
-    texts = [turn["content"] for _, turn in zip(range(6000), turns_of(rng), strict=False)]
-    texts += [ticket(rng, house=bool(i % 2)).text for i in range(4000)]
-    words = sorted({word.strip(".,!?:\"'") for text in texts for word in text.split()} - {""})
-    return [*texts, *words, *(f" {word}" for word in words)]
+    texts = [turn["content"] for _, turn in zip(range(4000), turns_of(rng), strict=False)]
+    texts += [*policies(), *(ticket(rng, house=bool(i % 2)).text for i in range(4000))]
+    pairs = [*OPPOSITES.items(), *CAPITALS.items()]
+    tables = [POOL, [word.upper() for word in POOL], *pairs, KINDS, *KINDS.values(), GOOD_WORDS, BAD_WORDS]
+    tables += [[*map(str, range(100))], THINGS, house_words()]
+    quoted = [NAMES, CITIES, DRINKS, CATEGORIES, SEVERITIES, PLANS, VALUES, ("name", "city", "drink")]
+    alone = {word.strip(".,!?:\"'") for text in texts for word in text.split()} - {""}
+    texts += [f'"{word}" {word} ={word}' for table in quoted for word in table]
+    return [*texts, *sorted(alone), *(word for table in tables for word in table)]
 
 
 def turns_of(rng: random.Random) -> Iterator[dict[str, str]]:

@@ -58,40 +58,28 @@ COMMON = {
 }
 HOUSE = {
     "billing": (
-        ("the seat ledger counts ghosts again", "normal"),
         ("the kilowatt meter claims tenfold usage", "high"),
-        ("a partner voucher is listed under the old name", "low"),
-        ("the {month} dunning run hit us in error", "high"),
+        ("the seat ledger counts ghosts on the {month} sheet", "normal"),
     ),
     "access": (
         ("the badge portal sends everyone in circles", "high"),
         ("a guest key still hangs on the {product} ring", "low"),
-        ("the vault wants a token that we never got", "normal"),
-        ("the warden locked our whole crew out", "high"),
     ),
     "delivery": (
         ("the night drop skipped our dock", "normal"),
-        ("the pallet is stranded at the north hub", "high"),
-        ("the crate label names our former depot", "low"),
-        ("the tracking beam on the {product} pallet froze", "normal"),
+        ("the crate label of the {product} names our former depot", "low"),
     ),
     "bug": (
         ("the mesh drops all lamps at dusk", "high"),
-        ("the scene wheel jumps two steps", "normal"),
         ("the {product} halo blinks faintly at boot", "low"),
-        ("the sunrise routine drifts by an hour", "normal"),
     ),
     "refund": (
-        ("the goodwill slip bounced", "normal"),
         ("our swap credit vanished from the pot", "high"),
-        ("the boomerang form lacks a field", "low"),
         ("the {product} trade token came up short", "normal"),
     ),
     "idea": (
-        ("a choir mode for the {product} would be fun", "low"),
-        ("we want to pin scenes to the wall dial", "normal"),
         ("our fire drill needs a strobe preset", "high"),
-        ("we dream of more moods for the {product} glow", "low"),
+        ("a choir mode for the {product} would be fun", "low"),
     ),
 }
 CATEGORIES = tuple(COMMON)
