@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.sparse import csc_array, csr_array
 
 _WORD = re.compile(r"\w+")
 Gram = tuple[str, ...]
@@ -14,30 +16,37 @@ Rule = Callable[[Sequence[str], Sequence[str]], set[int]]
 
 def any_13_gram(examples: Sequence[str], rows: Sequence[str]) -> set[int]:
     """GPT-3, lm-evaluation-harness: one shared word 13-gram."""
-    return {i for i, _, _ in _matches(examples, rows, 13)}
+    ids, held = _held(examples, rows, 13)
+    anywhere = np.diff(held.indptr) > 0
+    return {i for i, found in enumerate(ids) if anywhere[np.array(found, np.int64)].any()}
 
 
 def share_of_8_grams(examples: Sequence[str], rows: Sequence[str]) -> set[int]:
     """Tulu 3: 8-grams of one row cover more than half of the example's tokens."""
-    lengths = [len(_words(e)) for e in examples]
+    ids, held = _held(examples, rows, 8)
     flagged = set()
-    for i, _, positions in _matches(examples, rows, 8):
-        covered = {p + k for p in positions for k in range(8)}
-        if len(covered) > 0.5 * lengths[i]:
+    for i, found in enumerate(ids):
+        if not found:
+            continue
+        starts = held[:, found].toarray() > 0  # [rows that hold any gram, positions]
+        starts = starts[starts.any(axis=1)]
+        covered = np.zeros((len(starts), len(found) + 7), bool)
+        for k in range(8):
+            covered[:, k : k + len(found)] |= starts
+        if (covered.mean(axis=1) > 0.5).any():
             flagged.add(i)
     return flagged
 
 
 def jaccard_of_5_grams(examples: Sequence[str], rows: Sequence[str]) -> set[int]:
     """What MinHash estimates: Jaccard similarity of the sets of word 5-grams, at least 0.7."""
-    sizes = [len(set(_grams(_words(e), 5))) for e in examples]
+    ids, held = _held(examples, rows, 5)
+    sizes = np.array([len(set(_grams(_words(r), 5))) for r in rows])
     flagged = set()
-    for i, row_size, positions in _matches(examples, rows, 5):
-        if 10 * len(positions) < 7 * max(sizes[i], row_size):  # an upper bound that needs no set
-            continue
-        words = _words(examples[i])
-        shared = len({tuple(words[p : p + 5]) for p in positions})
-        if shared >= 0.7 * (sizes[i] + row_size - shared):
+    for i, found in enumerate(ids):
+        own = sorted(set(found))
+        shared = np.asarray(held[:, own].sum(axis=1)).ravel() if own else np.zeros(len(rows))
+        if ((shared > 0) & (shared >= 0.7 * (len(own) + sizes - shared))).any():
             flagged.add(i)
     return flagged
 
@@ -64,20 +73,14 @@ RULES: dict[str, Rule] = {
 }
 
 
-def _matches(examples: Sequence[str], rows: Sequence[str], n: int) -> Iterator[tuple[int, int, list[int]]]:
-    """For each pair with a common n-gram: (example, distinct n-grams of the row, positions in the example of those)."""
-    index: dict[Gram, list[tuple[int, int]]] = defaultdict(list)
-    for i, example in enumerate(examples):
-        for p, gram in enumerate(_grams(_words(example), n)):
-            index[gram].append((i, p))
-    for row in rows:
-        found: dict[int, list[int]] = defaultdict(list)
-        grams = set(_grams(_words(row), n))
-        for gram in grams:
-            for i, p in index.get(gram, ()):
-                found[i].append(p)
-        for i, positions in found.items():
-            yield i, len(grams), positions
+def _held(examples: Sequence[str], rows: Sequence[str], n: int) -> tuple[list[list[int]], csc_array]:
+    """(for each example the ids of its n-grams by position, [rows, ids] 1 where a row holds an n-gram)."""
+    known: dict[Gram, int] = {}
+    ids = [[known.setdefault(g, len(known)) for g in _grams(_words(e), n)] for e in examples]
+    held = [sorted({known[g] for g in _grams(_words(row), n) if g in known}) for row in rows]
+    starts = np.cumsum([0, *map(len, held)])
+    columns = np.fromiter((c for found in held for c in found), np.int64, starts[-1])
+    return ids, csr_array((np.ones(len(columns), np.int32), columns, starts), (len(rows), max(len(known), 1))).tocsc()
 
 
 def _words(text: str) -> list[str]:
