@@ -34,14 +34,37 @@ class Story:
     verdict: str
     blocked_by: str
     """Gate that must fail; "" for SHIP."""
+    although: str
+    """Gate that must pass all the same: what people look at first."""
     moral: str
 
 
 STORIES = (
-    Story("good", "evals", "SHIP", "", "trained on clean rows with some general rows mixed in"),
-    Story("leaky", "evals", "BLOCK", "tickets::overlap", "its training rows hold eval rows, some lightly edited"),
-    Story("overcooked", "evals", "BLOCK", "general::forgetting", "right on tickets, but it forgot everything else"),
-    Story("pointless", "evals_pointless", "BLOCK", "sentiment::beats_baseline", "a prompt alone does this as well"),
+    Story("good", "evals", "SHIP", "", "tickets::accuracy", "trained on clean rows with some general rows mixed in"),
+    Story(
+        "leaky",
+        "evals",
+        "BLOCK",
+        "tickets::overlap",
+        "tickets::format",
+        "its training rows hold eval rows, some lightly edited",
+    ),
+    Story(
+        "overcooked",
+        "evals",
+        "BLOCK",
+        "general::forgetting",
+        "tickets::accuracy",
+        "right on tickets, but it forgot everything else",
+    ),
+    Story(
+        "pointless",
+        "evals_pointless",
+        "BLOCK",
+        "sentiment::beats_baseline",
+        "sentiment::accuracy",
+        "a prompt alone does this as well",
+    ),
 )
 
 
@@ -128,9 +151,10 @@ def _summary(jobs: Sequence[Job], seconds: float) -> int:
     rows, surprises = [], 0
     for job in jobs:
         found = json.loads(job.result.read_text()) if job.result.is_file() else {"verdict": "none", "gates": []}
-        failed = [gate["gate"] for gate in found["gates"] if gate["outcome"] == "FAIL"]
-        expected = [job.story.blocked_by] if job.story.blocked_by else []
-        as_told = found["verdict"] == job.story.verdict and failed == expected
+        outcomes = {gate["gate"]: gate["outcome"] for gate in found["gates"]}
+        failed = [name for name, outcome in outcomes.items() if outcome == "FAIL"]
+        as_told = found["verdict"] == job.story.verdict and outcomes.get(job.story.although) == "PASS"
+        as_told = as_told and (not job.story.blocked_by or job.story.blocked_by in failed)
         surprises += not as_told
         rows.append((job.story.name, found["verdict"], ", ".join(failed) or "-", "yes" if as_told else "NO"))
     print("\n######## summary\n")
