@@ -46,7 +46,7 @@ def read_rows(path: Path | str) -> Iterator[TrainingRow]:
     try:
         for number, row in read_table(Path(path)):
             count += 1
-            result = _training_row(str(path), number, row)
+            result = training_row(str(path), number, row)
             if isinstance(result, TrainingRow):
                 yield result
             else:
@@ -61,7 +61,7 @@ def read_rows(path: Path | str) -> Iterator[TrainingRow]:
         raise TrainingDataError([Problem(str(path), None, "", "expected training rows, found none", _ACCEPTED)])
 
 
-def _training_row(path: str, number: int, row: Row) -> TrainingRow | Problem:
+def training_row(path: str, number: int, row: Row) -> TrainingRow | Problem:
     # Arrow fills a column that other rows use with nulls: null is absent.
     given = {name for name, value in row.items() if value is not None}
     if "messages" in given and given & {"prompt", "completion"}:

@@ -10,7 +10,7 @@ import json
 
 from evalsets.errors import InputError, Problem
 from evalsets.files import not_utf8
-from evalsets.rows import _training_row as training_row
+from evalsets.rows import training_row as training_row
 from evalsets.strictjson import MAX_DEPTH, MAX_LINE_BYTES, loads
 from evalsets.types import Json
 from evalsets.wording import describe, shown
