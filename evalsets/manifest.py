@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,8 @@ class Manifest:
     """Distribution name -> version of the libraries that trained."""
     warnings: tuple[str, ...]
     """What the pre-flight and the trainer said."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """File name -> sha256 of the config and weights that the run wrote; {}: not recorded, and not checked."""
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Path:
@@ -127,6 +129,7 @@ class _Reader:
                 "hyperparameters": self.mapping,
                 "versions": self.texts,
                 "warnings": self.strings,
+                "weights": self.digests,
             },
         )
         if self.problems:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from evalsets.types import GateKind
 from pytest_ftgate.session import STAGE_PROPERTY, VERDICT_PROPERTY, Session
 from pytest_ftgate.types import Comparison, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
 
 Phase = Literal["setup", "call", "teardown"]
 PhaseOutcome = Literal["passed", "failed", "skipped"]
+STOPPED = 2
 OVERRIDABLE = {0, 1, 5}
 """pytest exit codes that the run verdict replaces: ok, tests failed, nothing collected."""
 
@@ -34,11 +35,6 @@ class Controller:
         self._decision: Decision | None = None
         self._engine: dict[str, Any] = {}
         self._counts: dict[str, Any] = {}
-        for old in (session.json_path, session.html_path):
-            if self.wants_verdict and old is not None:
-                # An old verdict must not be read as that of a run that was stopped.
-                with contextlib.suppress(OSError):
-                    old.unlink()
 
     def select(self, nodeids: Iterable[str]) -> None:
         """Node ids that are going to run."""
@@ -70,6 +66,11 @@ class Controller:
     def wants_verdict(self) -> bool:
         """Whether a run verdict is going to be given."""
         return not (self.session.verdict_off or self.session.collect_only or self.broken_files)
+
+    @property
+    def has_judged(self) -> bool:
+        """Whether a gate has given its verdict."""
+        return bool(self._verdicts)
 
     def decide(self) -> Decision | None:
         """The run verdict; None where none is wanted or an input file was broken (a usage error)."""
@@ -107,7 +108,7 @@ class Controller:
     def summary(self) -> list[str]:
         """The last section of the terminal."""
         from pytest_ftgate.report.sanitise import visible
-        from pytest_ftgate.report.terminal import counts_line, decision_line, gate_table, identity_lines
+        from pytest_ftgate.report.terminal import counts_line, gate_table, identity_lines
 
         if self._decision is None:
             return []
@@ -116,14 +117,24 @@ class Controller:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
-        return [*lines, *(visible(problem) for problem in self.problems), decision_line(self._decision)]
+        return [*lines, *(visible(problem) for problem in (*self.problems, *self._unasked())), self.decision_text()]
+
+    def _unasked(self) -> list[str]:
+        """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""
+        asked = {gate.kind for file in self.session.required for gate in file.gates}
+        missing = [kind for kind in get_args(GateKind) if kind not in asked]
+        return [f"not asked: {', '.join(missing)} (no eval set under these paths has such a gate)"] if missing else []
 
     def exit_status(self, status: int) -> int:
         """What the process returns instead of pytest's own `status`."""
         if self.broken_files and status in {*OVERRIDABLE, 2}:
             return USAGE_ERROR
+        if self._decision is not None and status == STOPPED:  # --sw ends a run that was judged like this
+            status = 1
         if not self.session.verdict_required or status not in OVERRIDABLE:
             return status
+        if self.session.collect_only:  # nothing was judged, and only SHIP is 0
+            return EXIT_CODES["PARTIAL"]
         if self._decision is None and self.wants_verdict:  # pytest.exit(returncode=0) looks like success
             self._decision = Decision("NOT_EVALUATED", "the run was stopped before its gates were judged")
             self._write()

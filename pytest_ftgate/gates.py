@@ -174,7 +174,10 @@ def _judge_accuracy(given: GateInput) -> Verdict:
     worst = [examples[i].id for i in order if values[i] < 1.0]
     fix = "read the worst answers, then train on other rows of that kind, or correct their references"
     said = "{v} of {counted} are right" if rate.method != BETTING else "a mean score of {v} on {counted}"
-    return _rate_verdict(given, rate, values, said, worst, _accuracy_details(given, scores), fix=fix)
+    cut = sum(given.answers["candidate"][e.id].finish_reason == "length" for e in examples)
+    note = f"; {cut} answers were cut off at max_new_tokens" if cut else ""
+    details = {**_accuracy_details(given, scores), "cut_off": cut}
+    return _rate_verdict(given, rate, values, said, worst, details, note=note, fix=fix)
 
 
 def _accuracy_details(given: GateInput, scores: Sequence[Score]) -> dict[str, object]:

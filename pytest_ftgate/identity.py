@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from evalsets.digests import base_digests
+from evalsets.digests import base_digests, directory_digests
 from evalsets.errors import InputError
 from evalsets.manifest import Manifest, read_manifest
 from evalsets.strictjson import read_json
@@ -129,15 +129,14 @@ def _nearby(path: Path) -> str:
     if not path.parent.is_dir():
         return f"; {path.parent.name}/ does not exist either"
     names = sorted(p.name for p in path.parent.iterdir() if (p / "adapter_config.json").is_file())
-    return f" (beside it: {', '.join(names[:5])})" if names else ""
+    return f" (beside it: {', '.join(names[:5])}{', ...' if names[5:] else ''})" if names else ""
 
 
 def _base_path(option: str | None, manifest: Manifest | None, path: Path, directory: Path) -> Path:
     """The base directory, from --ft-base or from what the trainer recorded; never from adapter_config.json."""
     if option is None and manifest is None:
         raise IdentityError(
-            f"which base was {path.name} trained on? It has no ftgate.json, and the name in adapter_config.json is not "
-            "trusted",
+            f"which base was {path.name} trained on? It has no ftgate.json, and its other files are not trusted",
             fix="give --ft-base=DIRECTORY or --ft-base=ORG/NAME@<40-hex revision>",
         )
     if option is not None:
@@ -175,10 +174,23 @@ def _from_hub_cache(name: str, revision: str) -> Path:
         ) from error
 
 
+def _check_own_weights(path: Path, manifest: Manifest) -> None:
+    """The adapter (or model) on disk is byte for byte what the recorded run wrote."""
+    found = directory_digests(path, manifest.weights)
+    differ = sorted(name for name, digest in manifest.weights.items() if found.get(name) != digest)
+    if differ:
+        raise IdentityError(
+            f"{', '.join(differ[:4])} of {path.name} is not what ftgate.json describes: it was replaced or changed "
+            "after the run, so what it was trained on is not known",
+            fix="train again, or remove ftgate.json and name base and training files yourself (--ft-base, `train:`)",
+        )
+
+
 def check_pinned_base(candidate: Candidate) -> None:
-    """The base on disk is byte for byte the one that ftgate.json records. Raises IdentityError."""
+    """Base and candidate on disk are byte for byte those that ftgate.json records. Raises IdentityError."""
     if candidate.manifest is None:
         return
+    _check_own_weights(candidate.path, candidate.manifest)
     recorded, found = candidate.manifest.base.files, candidate.base_files
     differ = sorted(n for n in recorded if found.get(n) != recorded[n])
     if differ:

@@ -243,8 +243,9 @@ class ControllerHooks:
         self._count(session)
         try:
             result = yield
-        except session.Failed:  # -x and --maxfail end the loop this way; what was judged still counts
-            self._emit(session)
+        except (session.Failed, session.Interrupted):  # -x, --maxfail and --sw end it so; what was judged still counts
+            if self._controller.has_judged:
+                self._emit(session)
             raise
         self._emit(session)
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -151,6 +152,11 @@ def open_session(
 
     `distributed`: this process is the controller of workers, which are going to collect; `in_worker`: it is one.
     """
+    for old in (option.ft_json, option.ft_html):
+        if old and not (in_worker or option.collectonly):
+            # Before anything can go wrong: an old verdict must not be read as this run's.
+            with contextlib.suppress(OSError):
+                (directory / old).unlink()
     _check_rootdir([str(w) for w in written], directory, inifile)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:

@@ -35,7 +35,7 @@ def function_scorer(path: str, *, base_dir: Path) -> Callable[[Example, Generati
         where = f"scorer {brief(path)} on example {brief(example.id)}"
         try:
             result = function(example, generation)
-        except Exception as err:
+        except (Exception, SystemExit) as err:
             found = visible(f"{type(err).__name__}: {err}", limit=_EXPLANATION_CHARS)
             raise ScoringError(f"{where} failed with {found}", "repair the function") from err
         return _score(result, where)
@@ -66,7 +66,7 @@ def _load(path: str, base_dir: Path) -> Callable[[Example, Generation], object]:
     with _importable(base_dir):
         try:
             module = importlib.import_module(name)
-        except Exception as err:
+        except (Exception, SystemExit) as err:
             found = visible(f"{type(err).__name__}: {err}", limit=_EXPLANATION_CHARS)
             raise _refused(base_dir, f"expected an importable module {brief(name)}, but {found}") from err
     _check_origin(module, name, base_dir)

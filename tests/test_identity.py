@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tinymodel import World, make_adapter, make_base, record, settings
 
+from evalsets.digests import directory_digests
 from pytest_ftgate.engine.hf import HFEngine
 from pytest_ftgate.errors import FtgateError, IdentityError
 from pytest_ftgate.identity import resolve_candidate
@@ -184,6 +185,15 @@ def test_a_base_that_changed_after_training(copy: World) -> None:
     edit(copy.base / "tokenizer_config.json", eos_token="<|user|>")
     message = refusal(copy.root)
     assert "was trained on another base: tokenizer_config.json of base differ" in message
+
+
+def test_weights_that_were_replaced_after_the_run(copy: World) -> None:
+    edit(copy.good / "ftgate.json", weights=directory_digests(copy.good, ("adapter_config.json", WEIGHTS)))
+    resolve_candidate("runs/good", None, copy.root)
+    content = bytearray((copy.good / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (copy.good / WEIGHTS).write_bytes(content)
+    assert "adapter_model.safetensors of good is not what ftgate.json describes" in refusal(copy.root)
 
 
 def test_whoever_only_collects_does_not_hash_the_base_and_whoever_loads_does(copy: World) -> None:

@@ -71,7 +71,7 @@ def test_every_way_not_to_pass_has_its_outcome_and_its_kind_in_junit(project: Pr
         "ftgate.verdict": ["failure"],
     }
     # What was measured, on how many, against what, and what to do.
-    assert "0.0% of 60 examples are right (95% interval 0.0% to 6.0%); at least 50.0% needed" in run.out
+    assert "0.0% of 60 examples are right (95% interval 0.0% to 6.0%" in run.out
     assert "look at: e0, e1, e2" in run.out
     assert "do: mix general rows into the training data (replay)" in run.out
     assert "exceed the context of 256" in run.out
@@ -165,8 +165,8 @@ def test_lf_runs_what_failed_and_never_ships(project: Project) -> None:
 def test_stepwise_goes_on_where_it_stopped(project: Project, only: OneGate) -> None:
     folder = only("accuracy_fail", "format_fail")
     first = project.run("--ft-model=runs/good", folder, "--sw", "--ft-verdict=require")
-    assert first.code != 0
-    assert "1 failed" in first.out
+    assert first.code == 1  # pytest's own 2 would read as an interruption
+    assert "BLOCK: accuracy_fail::accuracy failed" in first.out
     again = project.run("--ft-model=runs/good", folder, "--sw", "--ft-verdict=require")
     assert again.code != 0
     assert "FAIL accuracy_fail::accuracy" in again.out
@@ -280,3 +280,20 @@ def test_an_engine_that_raises_is_not_evaluated_and_never_a_failure(project: Pro
     project.write("evals/conftest.py", OTHER_ENGINE.replace('"no idea"', "1 / 0"))
     run = project.gates("evals", "--ft-verdict=require")
     assert (run.code, run.verdict["verdict"]) == (21, "NOT_EVALUATED")
+
+
+def test_questions_that_nobody_asked_are_named(project: Project, only: OneGate) -> None:
+    run = project.run("--ft-model=runs/good", only("accuracy_fail"), "--ft-verdict=require")
+    assert "not asked: overlap, format, beats_baseline, forgetting" in run.out
+
+
+def test_collecting_alone_is_no_verdict(project: Project) -> None:
+    assert project.gates("evals", "--collect-only", "--ft-verdict=require").code == 22
+    assert project.gates("evals", "--collect-only", "--ft-verdict=off").code == 0
+
+
+def test_an_old_verdict_does_not_survive_a_usage_error(project: Project) -> None:
+    old = project.root / "old.json"
+    old.write_text('{"verdict": "SHIP"}')
+    assert project.run("--ft-model=runs/nothing_here", "evals", "--ft-json=old.json").code == 4
+    assert not old.exists()

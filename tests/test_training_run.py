@@ -145,6 +145,8 @@ def test_the_manifest_says_what_the_adapter_was_made_from(project: Path, base: P
     assert manifest.hyperparameters["device"] == "cpu"
     assert {"python", "torch", "transformers", "peft", "trl"} <= set(manifest.versions)
     assert any("120 target rows" in text for text in manifest.warnings)
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    assert manifest.weights == {name: file_sha256(adapter / name) for name in names}
 
 
 def test_the_directory_holds_what_serving_needs_and_no_pickle(project: Path, base: Path) -> None:

@@ -32,6 +32,6 @@ def leak_warnings(config: TrainingConfig, mix: Mix) -> list[str]:
             named = listed([f"{i} ({f.class_}, {shown(f.file)}:{f.row})" for i, f in leaked.items()], limit=NAMED)
             warnings.append(
                 f"{len(leaked)} of {len(evalset.examples)} examples of {evalset.name} stand in the training files, and "
-                f"the overlap gate will find them: {named}"
+                f"an overlap gate fails on them: {named}"
             )
     return warnings

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evalsets.digests import BASE_PATTERNS
+from evalsets.digests import BASE_PATTERNS, directory_digests
 from evalsets.errors import Problem, TrainingDataError
 from evalsets.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 from evalsets.wording import brief, listed, shown
@@ -104,7 +104,8 @@ def write_result(
         shutil.copyfile(base / name, result / name)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     (result / LOG_NAME).write_text(json.dumps(log, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    write_manifest(result, manifest)
+    written = directory_digests(result, ("adapter_config.json", "config.json", "*.safetensors"))
+    write_manifest(result, replace(manifest, weights=written))
 
 
 def _write_adapter(model: Any, config: TrainingConfig, result: Path, state: Mapping[str, Any]) -> None:
