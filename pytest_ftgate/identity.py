@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from evalsets.digests import base_digests, directory_digests
+from evalsets.digests import BASE_PATTERNS, base_digests, directory_digests
 from evalsets.errors import InputError
 from evalsets.manifest import Manifest, read_manifest
 from evalsets.strictjson import read_json
@@ -56,9 +56,7 @@ class Candidate:
     @cached_property
     def files(self) -> Mapping[str, str]:
         """File name -> sha256 of what decides the candidate's answers."""
-        adapter = ("adapter_config.json", "adapter_model.safetensors")
-        own = base_digests(self.path)
-        return {**own, **{n: _sha256(self.path / n) for n in adapter if self.kind == "adapter" and n not in own}}
+        return directory_digests(self.path, (*BASE_PATTERNS, "adapter_config.json"))
 
     def digest(self, *, tuned: bool) -> str:
         """One sha256 for a side; the candidate's covers its base as well."""
@@ -108,7 +106,7 @@ def resolve_candidate(model: str, base: str | None, directory: Path, *, prove_ba
             f"--ft-model={model} holds neither adapter_config.json (an adapter) nor config.json (a full model)", fix=fix
         )
     if prove_base:
-        check_pinned_base(candidate)
+        check_recorded_files(candidate)
     return candidate
 
 
@@ -119,10 +117,6 @@ def _resolved(directory: Path, name: str, option: str) -> Path:
     except (OSError, ValueError) as error:  # a name that no file system takes
         raise IdentityError(f"{option}={name[:60]!r} cannot be a path", fix="give an existing directory") from error
     return path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _nearby(path: Path) -> str:
@@ -174,29 +168,28 @@ def _from_hub_cache(name: str, revision: str) -> Path:
         ) from error
 
 
-def _check_own_weights(path: Path, manifest: Manifest) -> None:
-    """The adapter (or model) on disk is byte for byte what the recorded run wrote."""
-    found = directory_digests(path, manifest.weights)
-    differ = sorted(name for name, digest in manifest.weights.items() if found.get(name) != digest)
-    if differ:
+def _differing(recorded: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Names of recorded files that are missing or have another sha256."""
+    return sorted(name for name, digest in recorded.items() if found.get(name) != digest)
+
+
+def check_recorded_files(candidate: Candidate) -> None:
+    """Base and candidate on disk are byte for byte those that ftgate.json records. Raises IdentityError."""
+    manifest = candidate.manifest
+    if manifest is None:
+        return
+    # Read anew each time: between the options and the load, the file may have been replaced.
+    if differ := _differing(manifest.weights, directory_digests(candidate.path, manifest.weights)):
         raise IdentityError(
-            f"{', '.join(differ[:4])} of {path.name} is not what ftgate.json describes: it was replaced or changed "
-            "after the run, so what it was trained on is not known",
+            f"{', '.join(differ[:4])} of {candidate.path.name} is not what ftgate.json describes: it was replaced or "
+            "changed after the run, so what it was trained on is not known",
             fix="train again, or remove ftgate.json and name base and training files yourself (--ft-base, `train:`)",
         )
 
-
-def check_pinned_base(candidate: Candidate) -> None:
-    """Base and candidate on disk are byte for byte those that ftgate.json records. Raises IdentityError."""
-    if candidate.manifest is None:
-        return
-    _check_own_weights(candidate.path, candidate.manifest)
-    recorded, found = candidate.manifest.base.files, candidate.base_files
-    differ = sorted(n for n in recorded if found.get(n) != recorded[n])
-    if differ:
+    if differ := _differing(manifest.base.files, candidate.base_files):
         raise IdentityError(
             f"{candidate.path.name} was trained on another base: {', '.join(differ[:4])} of {candidate.base_path.name} "
-            f"differ from what ftgate.json records ({candidate.manifest.base.id})",
+            f"differ from what ftgate.json records ({manifest.base.id})",
             fix="give the base it was trained on with --ft-base, or train it again on this one",
         )
 

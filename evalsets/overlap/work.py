@@ -18,8 +18,6 @@ from evalsets.overlap.rephrase import StemIndex
 from evalsets.overlap.scan import Found, Scanner
 from evalsets.overlap.stream import Sources, chunks
 
-_LEAST_ROWS = 2_000  # fewer do not repay a process
-
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -19,7 +19,7 @@ from evalsets.strictjson import read_json
 from evalsets.types import Json
 from evalsets.wording import brief
 from pytest_ftgate.errors import EngineError, IdentityError
-from pytest_ftgate.identity import Candidate, check_pinned_base
+from pytest_ftgate.identity import Candidate, check_recorded_files
 
 PROBES, PROBE_TOKENS = 4, 24
 
@@ -71,7 +71,7 @@ def load(candidate: Candidate, settings: Settings) -> Sides:
 
     transformers_logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it; its advice on kernels is noise here
-    check_pinned_base(candidate)
+    check_recorded_files(candidate)
     device, dtype = _device_and_dtype(settings)
     base = _load_model(candidate.base_path, device, dtype, settings.quantize)
     base_tokenizer = _load_tokenizer(candidate.base_path)
