@@ -1,7 +1,9 @@
-"""Opening files that a user named: missing, unreadable, oversized or foreign files become one clear Problem."""
+"""Opening files that a user named, where every fault becomes one clear Problem; writing files in one step."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +56,22 @@ def read_text(path: Path, *, max_bytes: int) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as err:
         raise InputError([not_utf8(name, data.count(b"\n", 0, err.start) + 1, err)]) from err
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write in one step and durably: a reader sees all of it or what was there before. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def foreign(name: str, head: bytes) -> Problem | None:

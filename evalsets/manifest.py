@@ -6,7 +6,6 @@ The trainer writes it last; the gate reads it. It is the only place where the tw
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsets.errors import InputError, Problem, TrainingDataError
+from evalsets.files import write_text
 from evalsets.strictjson import read_json
 from evalsets.types import Json
 from evalsets.wording import describe, dotted, shown
@@ -77,12 +77,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> Path:
     """Write `ftgate.json` into `directory` in one step (a reader sees all of it or nothing). Raises OSError."""
     target = directory / MANIFEST_NAME
     text = json.dumps(asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    partial = directory / f".{MANIFEST_NAME}.partial"
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, target)
+    write_text(target, text)
     return target
 
 

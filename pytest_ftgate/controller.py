@@ -160,7 +160,8 @@ class Controller:
                     self.problems.append(f"could not write {path.name}: {type(error).__name__}: {error}")
 
     def _write_json(self, path: Path, decision: Decision) -> None:
-        from pytest_ftgate.report.machine import verdict_json, write_text
+        from evalsets.files import write_text
+        from pytest_ftgate.report.machine import verdict_json
 
         write_text(path, verdict_json(decision, self._ordered(), self._engine, self._counts, self.session.command))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from evalsets.errors import InputError
+from evalsets.files import write_text
 from evalsets.types import EvalSet, GateSpec
 from pytest_ftgate.contamination import judge_with_leaks
 from pytest_ftgate.corroboration import corroborate as weigh
@@ -73,9 +73,7 @@ def shared_stage(directory: Path, compute: Callable[[], StageResult]) -> StageRe
 
 
 def _record(target: Path, content: dict[str, Any]) -> None:
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
-    os.replace(partial, target)
+    write_text(target, json.dumps(content, allow_nan=False))
 
 
 def read_stage(directory: Path) -> StageResult | None:

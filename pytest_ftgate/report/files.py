@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evalsets.errors import InputError
+from evalsets.files import write_text
 from evalsets.loader import load_evalset
 from evalsets.types import EvalSet, Json
 from pytest_ftgate.report.data import ReportData
 from pytest_ftgate.report.html import render_html
-from pytest_ftgate.report.machine import write_text
 from pytest_ftgate.report.rows import example_rows
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.run import read_stage
