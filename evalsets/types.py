@@ -160,3 +160,5 @@ class EvalSet:
     gates: tuple[GateSpec, ...]
     digest: str
     """sha256 over the canonical content: examples, prompts, shots, passages, scorer, generation, gates."""
+    early_stop: bool = False
+    """Whether gates may be decided before the last example, at the price of a stricter test at the last one."""

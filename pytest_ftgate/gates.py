@@ -17,6 +17,7 @@ from pytest_ftgate import stats
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.formats import make_format_check
 from pytest_ftgate.measure import BETTING, Levels, Rate, compare, measure_rate, unit_means
+from pytest_ftgate.partial import Part
 from pytest_ftgate.planning import exact_percent, exact_points, paired_shortfall, rate_shortfall
 from pytest_ftgate.prompting import question_text
 from pytest_ftgate.report.sanitise import visible
@@ -38,6 +39,8 @@ class GateInput:
     gate: GateSpec
     answers: Answers
     levels: Levels
+    part: Part | None = None
+    """Where the candidate was not asked everything, by plan: `evalset` then holds the examples answered."""
 
     @property
     def name(self) -> str:
@@ -72,7 +75,13 @@ class GateInput:
     def counted(self, n: int) -> str:
         """`60 examples`; `12 clusters (60 examples)`"""
         total = len(self.evalset.examples)
+        if self.part:
+            return f"the {n} examples answered"
         return f"{n} {self.unit}" if self.unit == "examples" else f"{n} {self.unit} ({total} examples)"
+
+    def p(self, value: float) -> str:
+        """`(p = 0.012)`"""
+        return f"(p = {value:.2g}{self.part.reach if self.part else ''})"
 
 
 def judge(given: GateInput) -> Verdict:
@@ -204,7 +213,9 @@ def _rate_verdict(
     note: str = "",
     fix: str = "",
 ) -> Verdict:
-    bound = given.gate.bound
+    bound, part = given.gate.bound, given.part
+    if part:
+        rate = part.bounded_rate(rate, bound, given.levels)
     low, high = rate.interval
     summary = said.format(v=f"{rate.value:.1%}", counted=given.counted(rate.n))
     summary += f" (95% interval {low:.1%} to {high:.1%}{note}); at least {exact_percent(bound)} needed"
@@ -213,16 +224,19 @@ def _rate_verdict(
     if rate.p_good <= given.levels.alpha:
         outcome, fix = "PASS", ""
         certified = max(math.floor(1000 * rate.certified) / 1000, bound)
-        summary += f", {exact_percent(certified)} certified (p = {rate.p_good:.2g})"
+        summary += f", {exact_percent(certified)} certified {given.p(rate.p_good)}"
     elif rate.p_bad <= given.levels.alpha_fail:
         outcome = "FAIL"
-        summary += f", proven to be below (p = {rate.p_bad:.2g})"
+        summary += f", proven to be below {given.p(rate.p_bad)}"
     else:
         outcome = "INCONCLUSIVE"
         units = unit_means(values, given.clusters)
-        shortfall = rate_shortfall(rate, units, bound, given.levels.alpha, unit=given.unit)
+        planned = part.planned_rate(rate) if part else rate
+        shortfall = rate_shortfall(planned, units, bound, given.levels.alpha, unit=given.unit)
         reason, fix = shortfall.reason, shortfall.fix
-        summary += f", not certified (p = {rate.p_good:.2g}): {shortfall.why}"
+        summary += f", not certified {given.p(rate.p_good)}: {shortfall.why}"
+    if part:
+        summary, details = f"{summary}; {part.sentence}", {**details, **part.details}
     return Verdict(
         gate=given.name,
         kind=given.gate.kind,
@@ -262,7 +276,9 @@ def _judge_paired(given: GateInput) -> Verdict:
     comparisons = tuple(
         compare(scores["candidate"], scores[name], given.clusters, name=name, delta0=delta0) for name in references
     )
-    if not gain and comparisons[0].base <= given.gate.bound:
+    if given.part:
+        comparisons = tuple(given.part.bounded(c) for c in comparisons)
+    elif not gain and comparisons[0].base <= given.gate.bound:
         # Where the base can do nothing, nothing can be lost: such a set would pass every candidate.
         summary = f"the base scores {comparisons[0].base:.1%}: it cannot lose more than {exact_points(-delta0)}"
         fix = "use general queries that the base answers well, or a smaller max_drop"
@@ -280,15 +296,22 @@ def _paired_verdict(
     outcome: Outcome = "INCONCLUSIVE"
     decisive, reason, fix = hardest, "", ""
     if all(c.p_good <= levels.alpha for c in comparisons):
-        outcome, end = "PASS", f"certified (p = {hardest.p_good:.2g})"
+        outcome, end = "PASS", f"certified {given.p(hardest.p_good)}"
     elif bad.p_bad <= levels.alpha_fail:
         outcome, decisive = "FAIL", bad
-        end, fix = _proven(bad, gain=gain)
+        end, fix = _proven(bad, given.p(bad.p_bad), gain=gain)
     else:
         ours, theirs = (unit_means(scores[name], given.clusters) for name in ("candidate", hardest.reference))
-        shortfall = paired_shortfall(hardest, ours, theirs, levels.alpha, unit=given.unit)
+        planned = hardest
+        if given.part:
+            planned = given.part.planned_pair(hardest)
+            theirs = [planned.base] * planned.n
+        shortfall = paired_shortfall(planned, ours, theirs, levels.alpha, unit=given.unit)
         reason, fix = shortfall.reason, shortfall.fix
-        end = f"not certified (p = {hardest.p_good:.2g}): {shortfall.why}"
+        end = f"not certified {given.p(hardest.p_good)}: {shortfall.why}"
+    details: dict[str, object] = {"method": decisive.method, "reference": decisive.reference, "p_bad": decisive.p_bad}
+    if given.part:
+        end, details = f"{end}; {given.part.sentence}", {**details, **given.part.details}
     return Verdict(
         gate=given.name,
         kind=given.gate.kind,
@@ -303,13 +326,13 @@ def _paired_verdict(
         worst=_most_lost(given, scores["candidate"], scores[decisive.reference]),
         reason=reason,
         comparisons=comparisons,
-        details={"method": decisive.method, "reference": decisive.reference, "p_bad": decisive.p_bad},
+        details=details,
     )
 
 
-def _proven(bad: Comparison, *, gain: bool) -> tuple[str, str]:
+def _proven(bad: Comparison, p: str, *, gain: bool) -> tuple[str, str]:
     """(what a FAIL has proven, what to do about it)"""
-    bound, p = exact_points(abs(bad.delta0)), f"(p = {bad.p_bad:.2g})"
+    bound = exact_points(abs(bad.delta0))
     if gain:
         rung = bad.reference.partition(":")[2]
         return f"proven to gain less {p}", f"ship the prompt of rung {rung} instead, or train for what it cannot do"

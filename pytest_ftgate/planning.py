@@ -71,7 +71,7 @@ def paired_shortfall(
         if graded_p_good(room, c.delta0, low=-1.0) > alpha:
             # As for 0/1 scores, a forgetting gate is planned as if nothing improved.
             best = room if c.delta0 >= 0 else [0.0]
-            return _cannot_pass(c.n, _graded_needed(best, c.delta0, low=-1.0, alpha=alpha), what, unit)
+            return _cannot_pass(c.n, graded_needed(best, c.delta0, low=-1.0, alpha=alpha), what, unit)
         if c.delta > c.delta0:
             return _graded(differences, c.delta0, low=-1.0, alpha=alpha, unit=unit)
     elif _best_p(c, sum(theirs)) > alpha:
@@ -96,7 +96,7 @@ def _needed_at_best(c: Comparison, alpha: float) -> int | None:
     return stats.examples_needed_at_best(_test(c), bound=abs(c.delta0), alpha=alpha, reference_rate=rate)
 
 
-def _graded_needed(units: Sequence[float], mean0: float, *, low: float, alpha: float) -> int:
+def graded_needed(units: Sequence[float], mean0: float, *, low: float, alpha: float) -> int:
     """About how many units like these make the betting process pass; their mean lies above mean0.
 
     With L = log(1/alpha), the best constant bet reaches 1/alpha after 2 L E[(x - mean0)^2] / (mean - mean0)^2 values,
@@ -112,7 +112,7 @@ def _graded_needed(units: Sequence[float], mean0: float, *, low: float, alpha: f
 def _graded(units: Sequence[float], mean0: float, *, low: float, alpha: float, unit: str) -> Shortfall:
     n = len(units)
     # These did not pass, whatever the formula says.
-    needed = max(_graded_needed(units, mean0, low=low, alpha=alpha), n + n // 5 + 1)
+    needed = max(graded_needed(units, mean0, low=low, alpha=alpha), n + n // 5 + 1)
     return _underpowered(n, needed, "if they score like these", unit)
 
 

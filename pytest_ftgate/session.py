@@ -22,8 +22,9 @@ from pytest_ftgate.required import EvalSetFile, files_on_disk, read_files
 
 if TYPE_CHECKING:
     from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.measure import Levels
     from pytest_ftgate.overlap_gate import Overlaps
-    from pytest_ftgate.stage import CacheMode, Progress, StageResult
+    from pytest_ftgate.stage import CacheMode, Progress, StageResult, Stopping
     from pytest_ftgate.types import Verdict
 
 ALPHA = 0.05
@@ -64,6 +65,8 @@ class Session:
     json_path: Path | None
     html_path: Path | None
     corroborate: bool
+    all_answers: bool
+    judge_hopeless: bool
     collect_only: bool
     command: str
     """How the run was started, for the report."""
@@ -81,23 +84,49 @@ class Session:
 
         return HFEngine(self.candidate, Settings(self.device, self.dtype, self.quantize, self.batch_size))
 
+    def levels(self, evalset: EvalSet) -> Levels:
+        """Error rates of the gates of one eval set."""
+        from pytest_ftgate.measure import Levels
+
+        return Levels(ALPHA, sum(file.hypotheses for file in self.required))
+
+    def before(self, gates: Sequence[tuple[EvalSet, GateSpec]]) -> list[str]:
+        """Lines about gates that cannot pass with their examples, or hardly will; nothing is generated for this."""
+        from pytest_ftgate.preflight import warnings_before
+
+        known = [(evalset, gate, self.levels(evalset).alpha) for evalset, gate in gates]
+        return warnings_before(known, judge_hopeless=self.judge_hopeless)
+
     def run_stage(
         self,
         gates: Sequence[tuple[EvalSet, GateSpec]],
         engine: Engine,
+        overlaps: Overlaps,
         shared: Path,
         report: Callable[[Progress], None],
     ) -> StageResult:
         """Every answer that `gates` need; computed by the first process, read by the others. Raises FtgateError."""
-        from pytest_ftgate.run import shared_stage, work_for
+        from pytest_ftgate.preflight import needs_answers
+        from pytest_ftgate.run import shared_stage, stopping_for, work_for
         from pytest_ftgate.stage import run_stage
 
+        def useful(evalset: EvalSet, gate: GateSpec) -> bool:
+            alpha = self.levels(evalset).alpha
+            return needs_answers(evalset, gate, alpha, judge_hopeless=self.judge_hopeless)
+
+        def stopping(evalset: EvalSet, judged: list[GateSpec]) -> Stopping | None:
+            if self.all_answers:
+                return None
+            return stopping_for(evalset, judged, self.levels(evalset), overlaps.leaked)
+
         def compute() -> StageResult:
-            work = work_for(list(gates), corroborate=self.corroborate)
+            chosen = [(evalset, gate) for evalset, gate in gates if useful(evalset, gate)]
+            work = work_for(chosen, corroborate=self.corroborate, stopping=stopping)
             with warnings.catch_warnings():
                 # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
                 warnings.simplefilter("ignore")
-                return run_stage(work, engine, store_root=self.root / STORE, cache=self.cache, report=report)
+                root, chunk = self.root / STORE, self.batch_size
+                return run_stage(work, engine, store_root=root, cache=self.cache, report=report, chunk=chunk)
 
         return shared_stage(shared, compute)
 
@@ -109,11 +138,17 @@ class Session:
 
     def judge(self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult]) -> Verdict:
         """The Verdict of one gate."""
-        from pytest_ftgate.measure import Levels
         from pytest_ftgate.run import judge_gate
 
-        levels = Levels(ALPHA, sum(file.hypotheses for file in self.required))
-        return judge_gate(evalset, gate, overlaps, levels, stage, corroborate=self.corroborate)
+        return judge_gate(
+            evalset,
+            gate,
+            overlaps,
+            self.levels(evalset),
+            stage,
+            corroborate=self.corroborate,
+            judge_hopeless=self.judge_hopeless,
+        )
 
 
 VERDICT_PROPERTY = "ftgate.verdict"
@@ -183,6 +218,8 @@ def open_session(
         json_path=directory / option.ft_json if option.ft_json else None,
         html_path=directory / option.ft_html if option.ft_html else None,
         corroborate=option.ft_corroborate,
+        all_answers=option.ft_all_answers,
+        judge_hopeless=option.ft_judge_hopeless,
         collect_only=option.collectonly,
         command=shlex.join(["pytest", *(str(w) for w in written)]),
     )

@@ -68,7 +68,7 @@ def stage(works: list[Work], engine: CountingEngine, root: Path | None = None, *
 def test_each_answer_reaches_its_example(tmp_path: Path) -> None:
     engine, item = CountingEngine(), work(tmp_path)
     found = stage([item], engine).generations["one"]
-    assert list(found) == ["candidate", "baseline:zero_shot", "baseline:few_shot", "base"]
+    assert list(found) == ["baseline:zero_shot", "baseline:few_shot", "base", "candidate"]
     for example in item.evalset.examples:
         prompt = f"Answer.|{example.fields['q']}".encode()
         for system, tuned in (("candidate", True), ("base", False)):
@@ -141,12 +141,12 @@ def test_what_was_done_before_an_interrupt_is_kept(tmp_path: Path) -> None:
     engine = CountingEngine()
     resumed = stage([item], engine, root)
     assert len(engine.asked) == 24 - 4
-    assert resumed.counts["candidate"]["stored"] == 4
+    assert resumed.counts["base"]["stored"] == 4
     assert resumed.generations == stage([item], CountingEngine()).generations
 
 
 def test_an_engine_that_loses_answers_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="no answer for 2 of 6 prompts"):
+    with pytest.raises(EngineError, match="no answer for 2 of 18 prompts"):
         stage([work(tmp_path)], CountingEngine(lose=2))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.plots import bound_text, is_share, percent, points, short
+from pytest_ftgate.report.terminal import units
 from pytest_ftgate.types import Comparison, Verdict
 
 TITLES = ("gate", "candidate", "reference", "delta", "95% interval", "needs", "n", "p", "verdict")
@@ -46,9 +47,12 @@ def _rows(verdict: Verdict) -> list[list[Html | str]]:
     mark = el("span", f"{MARKS[verdict.outcome]} {verdict.outcome}", class_=f"outcome {verdict.outcome.lower()}")
     reason = el("small", f" {verdict.reason}") if verdict.reason else Html()
     gate, outcome = el("b", verdict.gate), join([mark, reason])
-    n = str(verdict.n) if verdict.n else "-"
+    n = units(verdict, verdict.n) if verdict.n else "-"
     if verdict.comparisons:
-        return [_pair(c, gate if i == 0 else "", outcome if i == 0 else "") for i, c in enumerate(verdict.comparisons)]
+        return [
+            _pair(c, units(verdict, c.n), gate if i == 0 else "", outcome if i == 0 else "")
+            for i, c in enumerate(verdict.comparisons)
+        ]
     if verdict.value is None or verdict.bound is None:
         return [[gate, "-", "", "", "", "", n, "", outcome]]
     if verdict.kind == "overlap":
@@ -60,7 +64,7 @@ def _rows(verdict: Verdict) -> list[list[Html | str]]:
     return [[gate, percent(verdict.value), "", "", interval, bound, n, _p(verdict.p_value), outcome]]
 
 
-def _pair(c: Comparison, gate: Html | str, outcome: Html | str) -> list[Html | str]:
+def _pair(c: Comparison, n: str, gate: Html | str, outcome: Html | str) -> list[Html | str]:
     return [
         gate,
         percent(c.candidate),
@@ -68,7 +72,7 @@ def _pair(c: Comparison, gate: Html | str, outcome: Html | str) -> list[Html | s
         f"{points(c.delta)} points",
         _interval(c.interval, points),
         bound_text(c.delta0, above=True, signed=True),
-        str(c.n),
+        n,
         _p(c.p_good),
         outcome,
     ]
