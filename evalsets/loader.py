@@ -23,7 +23,7 @@ from evalsets.prompts import read_baselines, read_prompt
 from evalsets.reading import Reading
 from evalsets.scorers import check_scorer, needs_target, scorer_spec
 from evalsets.strictyaml import Document, read_yaml
-from evalsets.types import EvalSet, GateSpec, GenerationSettings, Json
+from evalsets.types import AttemptPolicy, EvalSet, GateSpec, GenerationSettings, Json
 from evalsets.wording import brief, listed, shown
 
 EVALSET_SUFFIX = ".eval.yaml"
@@ -95,6 +95,7 @@ def load_evalset(path: Path) -> EvalSet:
         "scorer": scorer,
         "generation": GenerationSettings(int(generation["max_new_tokens"]), tuple(generation.get("stop", ()))),
         "gates": _gates(reading.document),
+        "attempts": _attempts(data.get("attempts", {})),
     }
     return EvalSet(name=_name(path, data), path=path, digest=_digest(parts, format_schema), **parts)
 
@@ -151,6 +152,11 @@ def _gate(document: Document, kind: Any, written: Mapping[str, Json]) -> GateSpe
     return GateSpec(kind, limit, options, document.line(("gates", kind)))
 
 
+def _attempts(written: Mapping[str, Json]) -> AttemptPolicy:
+    spend, _, budget = written.get("spend", "none").partition(":")
+    return AttemptPolicy(spend, int(budget) if budget else None, written.get("feedback", "full"))
+
+
 def _check_format(reading: Reading) -> Json:
     """The JSON Schema of the format gate, or None; problems of it and of the regex go to `reading`."""
     gate = reading.document.data["gates"].get("format", {})
@@ -184,6 +190,7 @@ def _digest(parts: Mapping[str, Any], format_schema: Json) -> str:
         "scorer": asdict(parts["scorer"]) if parts["scorer"] else None,
         "generation": asdict(parts["generation"]),
         "gates": [[gate.kind, gate.bound, _without_files(gate.options)] for gate in parts["gates"]],
+        "attempts": asdict(parts["attempts"]),
         "format_schema": format_schema,
         "examples": [_content(example) for example in parts["examples"]],
         "baselines": [

@@ -146,6 +146,18 @@ class GateSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptPolicy:
+    """What happens when models are judged on the same examples again and again."""
+
+    spend: Literal["none", "harmonic", "fixed-budget"] = "none"
+    """How the error rate is shared among attempts; `none`: each has all of it, and the report says so."""
+    budget: int | None = None
+    """How many attempts there are; None unless `spend` is fixed-budget."""
+    feedback: Literal["full", "sealed"] = "full"
+    """`sealed`: only the verdict and its reason code are shown, nowhere a number, an example or an answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvalSet:
     """A loaded eval-set file."""
 
@@ -159,4 +171,5 @@ class EvalSet:
     generation: GenerationSettings
     gates: tuple[GateSpec, ...]
     digest: str
-    """sha256 over the canonical content: examples, prompts, shots, passages, scorer, generation, gates."""
+    """sha256 over the canonical content: examples, prompts, shots, passages, scorer, generation, gates, attempts."""
+    attempts: AttemptPolicy = AttemptPolicy()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from evalsets.types import GateKind
-from pytest_ftgate.session import STAGE_PROPERTY, VERDICT_PROPERTY, Session
+from evalsets.types import GateKind, Json
+from pytest_ftgate.session import ALPHA, STAGE_PROPERTY, VERDICT_PROPERTY, Session
 from pytest_ftgate.types import Comparison, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
+
+if TYPE_CHECKING:
+    from pytest_ftgate.record import Recorded
 
 Phase = Literal["setup", "call", "teardown"]
 PhaseOutcome = Literal["passed", "failed", "skipped"]
@@ -35,6 +39,17 @@ class Controller:
         self._decision: Decision | None = None
         self._engine: dict[str, Any] = {}
         self._counts: dict[str, Any] = {}
+        self._recorded: Recorded | None = None
+        self._ledger_is_new = False
+
+    def begin(self) -> None:
+        """Before anything is judged: from here on, a ledger of attempts that is missing was removed."""
+        from pytest_ftgate.ledger import begin_ledger
+
+        if self.session.collect_only or not any(file.hypotheses for file in self.session.required):
+            return
+        with contextlib.suppress(OSError):  # said when the attempt cannot be written
+            self._ledger_is_new = begin_ledger(self.session.root).is_new
 
     def select(self, nodeids: Iterable[str]) -> None:
         """Node ids that are going to run."""
@@ -51,6 +66,9 @@ class Controller:
             verdict = _verdict(json.loads(verdict_json))
             self._verdicts[verdict.gate] = verdict
             passed = verdict.outcome == "PASS"
+            why = f"{verdict.gate}: {verdict.summary}. Fix: {verdict.fix}"
+            if verdict.reason == "XFAIL" and why not in self.problems:  # pytest does not show why such a test ended
+                self.problems.append(why)
         # A gate that passed and whose test failed all the same (a hook, a teardown) is no better than another test.
         if failed and (passed or not self._gate_name(nodeid)):
             self._other_failures.add(nodeid)
@@ -74,6 +92,7 @@ class Controller:
 
     def decide(self) -> Decision | None:
         """The run verdict; None where none is wanted or an input file was broken (a usage error)."""
+        self._record()
         if not self.wants_verdict:
             return None
         required = [name for file in self.session.required for name in file.gate_names]
@@ -82,6 +101,39 @@ class Controller:
         )
         self._write()
         return self._decision
+
+    @property
+    def ledger_entry(self) -> dict[str, Json]:
+        """What this run wrote into the ledger of attempts; {} where it judged nothing that counts."""
+        return self._recorded.to_json() if self._recorded and self._recorded.attempts else {}
+
+    def _record(self) -> None:
+        """Write the attempts down, once; a gate that shares alpha and could not be written down was not judged."""
+        if self._recorded is not None or not self._verdicts:
+            return
+        from pytest_ftgate.record import record_attempts
+        from pytest_ftgate.run import read_attempts
+
+        names = self.session.evalset_names
+        attempts = read_attempts(self._shared, names)
+        self._recorded = record_attempts(
+            self.session.root, attempts, self._verdicts.values(), beside=names, alpha=ALPHA
+        )
+        self._verdicts.update(self._recorded.refused)
+        if self._recorded.problem:
+            self.problems.append(self._recorded.problem)
+
+    def attempt_lines(self) -> list[str]:
+        """Which attempt this was on each eval set, and what that makes of the verdict."""
+        from pytest_ftgate.ledger import FOLDER, LEDGER
+        from pytest_ftgate.report.attempts import attempt_sentences, attempts_line
+
+        attempts = self._recorded.attempts if self._recorded else ()
+        if not attempts:
+            return []
+        new = [f"the ledger of attempts was begun by this run: {FOLDER}/{LEDGER}"] * self._ledger_is_new
+        said = attempt_sentences(attempts, self._verdicts, alpha=ALPHA)
+        return [f"attempts  {attempts_line(attempts)}", *new, *said]
 
     def phases(self) -> list[tuple[Phase, PhaseOutcome]]:
         """How the run verdict looks as a test: BLOCK fails, what was not judged is an error, a subset is skipped."""
@@ -117,7 +169,8 @@ class Controller:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
-        return [*lines, *(visible(problem) for problem in (*self.problems, *self._unasked())), self.decision_text()]
+        notes = (*self.attempt_lines(), *self.problems, *self._unasked())
+        return [*lines, *(visible(note) for note in notes), self.decision_text()]
 
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""
@@ -127,6 +180,7 @@ class Controller:
 
     def exit_status(self, status: int) -> int:
         """What the process returns instead of pytest's own `status`."""
+        self._record()  # a run that was stopped has looked, too
         if self.broken_files and status in {*OVERRIDABLE, 2}:
             return USAGE_ERROR
         if self._decision is not None and status == STOPPED:  # --sw ends a run that was judged like this
@@ -163,7 +217,10 @@ class Controller:
         from evalsets.files import write_text
         from pytest_ftgate.report.machine import verdict_json
 
-        write_text(path, verdict_json(decision, self._ordered(), self._engine, self._counts, self.session.command))
+        content = verdict_json(
+            decision, self._ordered(), self._engine, self._counts, self.session.command, self.ledger_entry
+        )
+        write_text(path, content)
 
     def _write_html(self, path: Path, decision: Decision) -> None:
         from pytest_ftgate.report.files import write_html
@@ -177,6 +234,7 @@ class Controller:
             command=self.session.command,
             shared=self._shared,
             evalsets={file.name: file.path for file in self.session.required},
+            attempts=self.attempt_lines(),
         )
 
 

@@ -34,6 +34,8 @@ NEEDS_MODEL = "needs --ft-model=DIR"
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 SHARED: pytest.StashKey[Path] = pytest.StashKey()
 """Directory that all processes of one run share; removed at its end."""
+VERDICTS: pytest.StashKey[dict[str, Verdict]] = pytest.StashKey()
+"""Node id -> what its gate decided: a gate decides once, however often other plugins run its test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -92,6 +94,15 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     if file_path.name.endswith(EVALSET_SUFFIX):
         return EvalSetCollector.from_parent(parent, path=file_path)
     return None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    expected = [item.nodeid for item in items if isinstance(item, GateItem) and item.get_closest_marker("xfail")]
+    # In a worker, that would be a crash: there its gates are ERRORs, like where the mark comes later.
+    if expected and SESSION in config.stash and "workerinput" not in vars(config):
+        what = f"a gate cannot be expected to fail: {', '.join(expected[:4])}"
+        raise pytest.UsageError(f"{what}. Fix: remove the xfail mark")
 
 
 class EvalSetCollector(pytest.File):
@@ -163,15 +174,24 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
     from pytest_ftgate.report.terminal import explain
     from pytest_ftgate.session import properties
 
-    item = request.node
+    item, config = request.node, request.config
     used: list[StageResult] = []
 
     def stage() -> StageResult:
         used.append(request.getfixturevalue("ft_stage"))
         return used[-1]
 
-    verdict = request.config.stash[SESSION].judge(item.evalset, item.gate, ft_overlaps, stage)
-    item.user_properties += properties(verdict, used)
+    decided = config.stash.setdefault(VERDICTS, {})
+    if item.nodeid not in decided:
+        session, marked = config.stash[SESSION], item.get_closest_marker("xfail")
+        judged = (
+            session.refuse_xfail(item.evalset, item.gate)
+            if marked
+            else session.judge(item.evalset, item.gate, ft_overlaps, stage, config.stash[SHARED])
+        )
+        item.user_properties += properties(judged, used)
+        decided[item.nodeid] = judged
+    verdict = decided[item.nodeid]
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
         pytest.fail(explain(verdict), pytrace=False)
     return verdict
@@ -241,6 +261,7 @@ class ControllerHooks:
     @pytest.hookimpl(wrapper=True, trylast=True)  # inside the terminal's own wrapper, which ends the progress line
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         self._count(session)
+        self._controller.begin()
         try:
             result = yield
         except (session.Failed, session.Interrupted):  # -x, --maxfail and --sw end it so; what was judged still counts

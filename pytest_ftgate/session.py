@@ -21,6 +21,7 @@ from pytest_ftgate.identity import Candidate, resolve_candidate
 from pytest_ftgate.required import EvalSetFile, files_on_disk, read_files
 
 if TYPE_CHECKING:
+    from pytest_ftgate.attempts import Attempt
     from pytest_ftgate.engine.protocol import Engine
     from pytest_ftgate.overlap_gate import Overlaps
     from pytest_ftgate.stage import CacheMode, Progress, StageResult
@@ -107,13 +108,52 @@ class Session:
 
         return Overlaps(self.candidate)
 
-    def judge(self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult]) -> Verdict:
-        """The Verdict of one gate."""
+    def attempt(self, evalset: EvalSet, shared: Path) -> Attempt:
+        """Which attempt this run is on the examples of an eval set: the first process that asks counts, all agree."""
+        from pytest_ftgate.attempts import count_attempt, draft_entry
+        from pytest_ftgate.ledger import read_ledger
+        from pytest_ftgate.run import shared_attempt
+
+        def compute() -> Attempt:
+            draft = draft_entry(evalset, candidate=self.candidate.digest(tuned=True), form=(self.dtype, self.quantize))
+            return count_attempt(draft, read_ledger(self.root), beside=self.evalset_names, alpha=ALPHA)
+
+        return shared_attempt(shared, evalset.name, compute)
+
+    def refuse_xfail(self, evalset: EvalSet, gate: GateSpec) -> Verdict:
+        """The Verdict of a gate that another plugin marked as expected to fail."""
+        from pytest_ftgate.gates import error_verdict
+
+        name = f"{evalset.name}::{gate.kind}"
+        return error_verdict(
+            name, gate.kind, "a gate cannot be expected to fail", "remove the xfail mark", reason="XFAIL"
+        )
+
+    @property
+    def evalset_names(self) -> tuple[str, ...]:
+        """Names of all eval sets that this run must judge."""
+        return tuple(file.name for file in self.required)
+
+    def judge(
+        self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult], shared: Path
+    ) -> Verdict:
+        """The Verdict of one gate, at the level that is left for this attempt."""
+        from pytest_ftgate.attempt_verdicts import keep_result, refuse, say_used_up, seal
+        from pytest_ftgate.attempts import is_counted
         from pytest_ftgate.measure import Levels
         from pytest_ftgate.run import judge_gate
 
-        levels = Levels(ALPHA, sum(file.hypotheses for file in self.required))
-        return judge_gate(evalset, gate, overlaps, levels, stage, corroborate=self.corroborate)
+        attempt = self.attempt(evalset, shared) if is_counted(gate.kind) else None
+        if attempt is not None and (refused := refuse(attempt, evalset, gate)):
+            return refused
+        alpha = attempt.entry.alpha if attempt else ALPHA
+        levels = Levels(alpha, sum(file.hypotheses for file in self.required))
+        verdict = judge_gate(evalset, gate, overlaps, levels, stage, corroborate=self.corroborate)
+        if attempt is not None:
+            verdict = keep_result(verdict, attempt)
+        if evalset.attempts.feedback == "sealed":
+            verdict = seal(verdict)
+        return say_used_up(verdict, attempt, gate, alpha=ALPHA) if attempt else verdict
 
 
 VERDICT_PROPERTY = "ftgate.verdict"
@@ -237,7 +277,7 @@ def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None
     """With a space, pytest takes the model directory for a test path and may lose the project's configuration."""
     if "--ft-model" not in written or any(w in ("-c", "--config-file") or w.startswith("--rootdir") for w in written):
         return
-    expected = _ini_above(directory)
+    expected = ini_above(directory)
     if expected is not None and inifile != expected:
         raise Unusable(
             f"with a space after --ft-model, pytest took the model directory for a test path and did not read "
@@ -245,7 +285,8 @@ def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None
         )
 
 
-def _ini_above(directory: Path) -> Path | None:
+def ini_above(directory: Path) -> Path | None:
+    """The configuration file that pytest would read in this directory; None where there is none."""
     for folder in (directory, *directory.parents):
         for name, mark in INI_FILES.items():
             path = folder / name

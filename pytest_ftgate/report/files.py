@@ -28,6 +28,7 @@ def write_html(
     command: str,
     shared: Path,
     evalsets: Mapping[str, Path],
+    attempts: Sequence[str] = (),
 ) -> None:
     """Write the report; the answers are those of the stage in `shared`, the directory that the processes share.
 
@@ -46,6 +47,7 @@ def write_html(
         command=command,
         rows=example_rows(sets, answered),
         notes=tuple(notes),
+        attempts=tuple(attempts),
     )
     write_text(path, render_html(data))
 
@@ -55,7 +57,12 @@ def _load(paths: Mapping[str, Path]) -> tuple[list[EvalSet], list[str]]:
     notes: list[str] = []
     for name, path in paths.items():
         try:
-            sets.append(load_evalset(path))
+            evalset = load_evalset(path)
         except InputError as error:
             notes.append(f"The examples of {name} are not listed: {visible(str(error), limit=300)}")
+        else:
+            if evalset.attempts.feedback == "sealed":
+                notes.append(f"The examples of {name} are not listed: its feedback is sealed")
+            else:
+                sets.append(evalset)
     return sets, notes
