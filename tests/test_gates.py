@@ -35,7 +35,7 @@ from pytest_ftgate.types import Generation, Verdict
 
 quick = settings(max_examples=25, deadline=None)
 unplanned = mock.patch(
-    "pytest_ftgate.gates.paired_shortfall", mock.Mock(return_value=Shortfall("UNDERPOWERED", "why", "fix"))
+    "pytest_ftgate.gates.paired.paired_shortfall", mock.Mock(return_value=Shortfall("UNDERPOWERED", "why", "fix"))
 )
 """Planning how many examples would do is the slow part of an INCONCLUSIVE pair."""
 RATES = ("format", "accuracy")
