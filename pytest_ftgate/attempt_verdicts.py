@@ -75,15 +75,18 @@ def seal(verdict: Verdict) -> Verdict:
         what = "could not be judged" if verdict.outcome == "ERROR" else "not passed"
         summary = f"{what} (sealed: no result is shown)"
         fix = "find the cause on other examples, in an eval set with `feedback: full`"
-    return replace(
-        verdict,
+    # Not `replace`: a field that a Verdict is given later is left out as well.
+    return Verdict(
+        gate=verdict.gate,
+        kind=verdict.kind,
+        outcome=verdict.outcome,
         summary=summary,
         fix=fix,
+        n=verdict.n,
         value=None,
         interval=None,
         bound=None,
         p_value=None,
-        worst=(),
-        comparisons=(),
+        reason=verdict.reason,
         details={"sealed": True},
     )

@@ -185,4 +185,4 @@ def _changed(draft: Entry, others: Sequence[Entry]) -> str:
     mine = [entry for entry in others if _who(entry) == _who(draft)]
     if not mine:
         return ""
-    return "gates" if mine[-1].gates != draft.gates else "examples, references, prompts, scorer or policy"
+    return "gates" if mine[-1].gates != draft.gates else "examples, references, prompts, scorer, slices or policy"
