@@ -65,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not found:
         return UNUSABLE
     print(noise_table(found))
-    print(f"\nFlips up to here are noise, not forgetting. Stored in {path}")
+    print("\nFlips up to here are noise, not forgetting.", end=" ")
+    if any(noise.is_quantised for noise in found):
+        print("Those of nf4 are the damage that 4 bits do.", end=" ")
+    print(f"Stored in {path}")
     return 0
 
 

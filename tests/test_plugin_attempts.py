@@ -203,7 +203,7 @@ def test_sealed_feedback_reaches_no_output(project: Project) -> None:
     assert [word for word in said if word in sealed] == []
     head = "95% interval"  # the title of a column, and of a legend
     assert [number for number in numbers if number in sealed and number != head] == []
-    for reason in ("UNDERPOWERED", "NOTHING_TO_FORGET", "GENERATION"):
+    for reason in ("NEAR_MARGIN", "NOTHING_TO_FORGET", "GENERATION"):
         assert reason in sealed
     assert "not passed (sealed: no result is shown)" in sealed
     assert "its feedback is sealed" in sealed
@@ -266,15 +266,31 @@ def test_a_gate_that_is_expected_to_fail_is_a_usage_error(project: Project) -> N
     assert "target::accuracy: a gate cannot be expected to fail. Fix: remove the xfail mark" in run.out
 
 
-def test_workers_count_once_and_refuse_alike(project: Project) -> None:
+IN_WORKERS = (
+    "--ft-model=runs/good",
+    "-n",
+    "2",
+    "--ft-verdict=require",
+    "--ft-json=v.json",
+    "-p",
+    "no:hypothesispytest",
+)
+
+
+def test_workers_count_once(project: Project) -> None:
     policy(project, "target", "{spend: harmonic}")
-    options = ("-n", "2", "--ft-verdict=require", "--ft-json=v.json", "-p", "no:hypothesispytest")
-    run = project.process("evals", "--ft-model=runs/good", *options)
+    run = project.process("evals", *IN_WORKERS)
     assert (run.code, attempts(run)["target"]) == (0, (1, 0.025)), run.out
     found = read_ledger(project.root)
     assert (found.problem, sorted(e.evalset for e in found.entries)) == ("", ["general", "shape", "target"])
+
+
+@pytest.mark.slow
+def test_a_gate_that_is_expected_to_fail_is_an_error_in_workers(project: Project) -> None:
     project.write("evals/conftest.py", MARKED.format(hook="collection_modifyitems", s="s", items="items"))
-    assert project.process("evals", "--ft-model=runs/good", *options).code == 21
+    run = project.process("evals", *IN_WORKERS)
+    assert (run.code, set(run.outcomes.values())) == (21, {"ERROR"})
+    assert "target::accuracy: a gate cannot be expected to fail" in run.out
 
 
 def test_a_ledger_that_cannot_be_written_ends_shared_alpha_only(project: Project) -> None:

@@ -88,6 +88,8 @@ TRICKS = {
 }
 
 
+REFUSED = {"xfail_no_run"}
+"""Usage errors: nothing is judged."""
 BLOCKED = {"gate_call_breaks", "gate_teardown_breaks"}
 LEFT_OUT = {"file_not_collected", "items_dropped"}
 """Nobody was asked to judge these gates: a subset. All other tricks lose a gate that was."""
@@ -97,7 +99,8 @@ LEFT_OUT = {"file_not_collected", "items_dropped"}
 def test_tricks_of_a_conftest_do_not_ship(project: Project, trick: str) -> None:
     project.write("evals/conftest.py", "import pytest\n" + textwrap.dedent(TRICKS[trick]))
     run = project.run("--ft-model=runs/good", "evals", "--ft-verdict=require")
-    assert run.code == (1 if trick in BLOCKED else 22 if trick in LEFT_OUT else 21), run.out
+    expected = 4 if trick in REFUSED else 1 if trick in BLOCKED else 22 if trick in LEFT_OUT else 21
+    assert run.code == expected, run.out
     assert "SHIP:" not in run.out
     assert "INTERNALERROR" not in run.out
 
@@ -106,9 +109,8 @@ def test_a_gate_that_failed_stays_failed_whatever_its_report_says(project: Proje
     folder = only("accuracy_fail")
     trick = """
         import pytest
-        def pytest_collection_modifyitems(items):
-            for item in items:
-                item.add_marker(pytest.mark.xfail(strict=False))
+        def pytest_runtest_call(item):
+            item.add_marker(pytest.mark.xfail(strict=False))
     """
     project.write(f"{folder}/conftest.py", textwrap.dedent(trick))
     assert project.gates(folder, "--ft-verdict=require").code == 1
