@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import SHIPPING, Project
+from conftest import SHIPPING, OneGate, Project
 
 REQUIRE = "--ft-verdict=require"
 
@@ -99,7 +99,6 @@ def test_a_run_that_does_not_meet_its_policy_does_not_ship(project: Project, cas
     run = project.gates("evals", REQUIRE)
     assert (run.code, run.verdict["exit_code"]) == (code, code), run.out
     assert said in run.verdict["reason"]
-    assert project.gates("evals").code == (1 if code == 20 else 0)  # for information: pytest's own codes
 
 
 UNUSABLE = {
@@ -177,7 +176,9 @@ NAMED = '[policy]\nevalsets = ["evals/general.eval.yaml", "evals/target.eval.yam
         ("", "", ["part"]),
     ],
 )
-def test_nothing_that_narrows_a_run_lets_it_ship(project: Project, ini: str, environment: str, args: list[str]) -> None:
+def test_nothing_that_narrows_a_run_lets_it_ship(
+    project: Project, monkeypatch: pytest.MonkeyPatch, ini: str, environment: str, args: list[str]
+) -> None:
     policy(project, NAMED)
     (project.root / "part").mkdir()
     for name in ("target.eval.yaml", "target.jsonl", "shots.jsonl"):
@@ -185,8 +186,8 @@ def test_nothing_that_narrows_a_run_lets_it_ship(project: Project, ini: str, env
     edit(project, "part/target.eval.yaml", "version: 1\n", "version: 1\nname: part\n")
     shutil.rmtree(project.root / "bad")
     project.write("pyproject.toml", f"[tool.pytest.ini_options]\n{ini}\n")
-    given = {"PYTEST_ADDOPTS": environment} if environment else {}
-    run = project.process("--ft-model=runs/good", "--ft-json=v.json", REQUIRE, *args, **given)
+    monkeypatch.setenv("PYTEST_ADDOPTS", environment)
+    run = project.gates(REQUIRE, *args)
     assert (run.code, run.verdict["verdict"]) == (22, "PARTIAL"), run.out
 
 
@@ -207,21 +208,36 @@ EXITS = {
 }
 
 
+EXIT_CODES = {"configure": 21, "sessionstart": 21, "sessionfinish": 1, "exit_at_finish": 1}
+
+
+@pytest.mark.parametrize("trick", EXITS)
+def test_exit_zero_in_a_hook_of_a_conftest_is_not_success(project: Project, only: OneGate, trick: str) -> None:
+    folder = only("accuracy_fail")
+    project.write("conftest.py", "import pytest\n" + EXITS[trick])
+    assert project.run("--ft-model=runs/good", folder, REQUIRE).code == EXIT_CODES[trick]
+    # Where no verdict is asked for, pytest's own way stands.
+    assert project.run("--ft-model=runs/good", folder, "--ft-verdict=off").code == 0
+    assert project.run(folder, REQUIRE).code == 0
+
+
+def test_exit_zero_before_the_workers_start_is_not_success(project: Project) -> None:
+    project.write("conftest.py", "import pytest\n" + EXITS["sessionstart"])
+    assert project.process("--ft-model=runs/good", "bad", REQUIRE, "-n", "2").code == 21
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("trick", EXITS)
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "n2"])
-def test_exit_zero_in_a_hook_of_a_conftest_is_not_success(project: Project, trick: str, workers: list[str]) -> None:
+def test_exit_zero_as_a_process_of_its_own(project: Project, trick: str, workers: tuple[str, ...]) -> None:
     project.write("conftest.py", "import pytest\n" + EXITS[trick])
-    run = project.process("--ft-model=runs/good", REQUIRE, *workers, "bad")
-    expected = {1} if trick in ("sessionfinish", "exit_at_finish") else {21}
-    assert run.code in expected, run.out
-    assert project.process("--ft-model=runs/good", "--ft-verdict=off", "bad").code == (
-        0 if trick != "sessionfinish" else 0
-    )
+    run = project.process("--ft-model=runs/good", "bad", REQUIRE, *workers)
+    assert run.code == EXIT_CODES[trick], run.out
 
 
 def test_options_that_only_print_are_left_alone(project: Project) -> None:
     for option in ("--version", "--help", "--markers"):
-        assert project.process("--ft-model=runs/good", REQUIRE, option).code == 0
+        assert project.run("--ft-model=runs/good", REQUIRE, option).code == 0
 
 
 # -- the bar before this change ----------------------------------------------------------------------------------------
@@ -252,7 +268,7 @@ def test_workers_hold_gates_to_the_ref_as_well(project: Project) -> None:
     commit(project)
     edit(project, "evals/target.eval.yaml", "min: 0.97", "min: 0.5")
     run = project.process(
-        *("--ft-model=runs/good", "--ft-json=v.json", REQUIRE, "--ft-policy-ref=main", "-n", "2", "evals")
+        *("--ft-model=runs/good", "--ft-json=v.json", REQUIRE, "--ft-policy-ref=main", "-n", "1", "evals")
     )
     assert (run.code, run.outcomes["target::accuracy"]) == (20, "INCONCLUSIVE"), run.out
     assert ">= 0.97" in run.out
