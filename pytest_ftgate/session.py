@@ -250,9 +250,7 @@ def is_verdict_required(option: Any) -> bool:
 
 def status_without_session(option: Any, status: int) -> int:
     """What a run returns that asked for a verdict and was ended before the plugin was set up."""
-    if option.ft_model is None or not is_verdict_required(option):
-        return status
-    return EXIT_CODES["NOT_EVALUATED"]
+    return EXIT_CODES["NOT_EVALUATED"] if is_verdict_required(option) else status
 
 
 def load_for_collection(path: Path, *, full: bool) -> tuple[EvalSet | None, tuple[GateSpec, ...]]:
