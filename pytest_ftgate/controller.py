@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from evalsets.types import GateKind
 from pytest_ftgate.policy.enforce import left_out, unmet, waived
 from pytest_ftgate.session import STAGE_PROPERTY, VERDICT_PROPERTY, Session
-from pytest_ftgate.types import Comparison, Verdict
+from pytest_ftgate.types import Comparison, SliceResult, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
 
 Phase = Literal["setup", "call", "teardown"]
@@ -118,7 +118,7 @@ class Controller:
     def summary(self) -> list[str]:
         """The last section of the terminal."""
         from pytest_ftgate.report.sanitise import visible
-        from pytest_ftgate.report.terminal import counts_line, gate_table, identity_lines
+        from pytest_ftgate.report.terminal import counts_line, gate_table, identity_lines, slice_table
 
         if self._decision is None:
             return []
@@ -127,11 +127,10 @@ class Controller:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
-        return [
-            *lines,
-            *(visible(problem) for problem in (*self.session.notes, *self.problems, *self._unasked())),
-            self.decision_text(),
-        ]
+            if slices := slice_table(self._ordered()):
+                lines += [*slices.splitlines(), ""]
+        said = (*self.session.notes, *self.problems, *self._unasked())
+        return [*lines, *(visible(line) for line in said), self.decision_text()]
 
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""
@@ -204,5 +203,10 @@ class Controller:
 
 def _verdict(value: dict[str, Any]) -> Verdict:
     comparisons = tuple(Comparison(**{**c, "interval": tuple(c["interval"])}) for c in value["comparisons"])
-    interval = tuple(value["interval"]) if value["interval"] is not None else None
-    return Verdict(**{**value, "comparisons": comparisons, "interval": interval, "worst": tuple(value["worst"])})
+    slices = tuple(SliceResult(**{**one, "interval": _pair(one["interval"])}) for one in value["slices"])
+    pairs = {"comparisons": comparisons, "interval": _pair(value["interval"]), "slices": slices}
+    return Verdict(**{**value, **pairs, "worst": tuple(value["worst"])})
+
+
+def _pair(value: list[float] | None) -> tuple[float, float] | None:
+    return None if value is None else (value[0], value[1])
