@@ -46,9 +46,9 @@ def _document(folder: Path, scale: float) -> str:
         _table(work, "Shared prefix", SHOTS, [_size(some, shots=k) for k in SHOTS], f"shots; {some} examples"),
     ]
     head = (
-        "# How the cost grows\n\nMade by `make bench-growth`: whole pytest runs on the demo's base with nothing stored, "
+        "# How the cost grows\n\nMade by `make bench-growth`: whole pytest runs on the demo's base, nothing stored, "
         "start-up included, one thread, at most 8 new tokens an answer. Peak memory is that of the process; the model "
-        "itself takes 4 MiB, and a run that asks nearly nothing is the first row of the first table.\n"
+        "itself takes 4 MiB. The first row of the first table is little more than start-up.\n"
     )
     return "\n".join([head, *(table.markdown() for table in tables)])
 
