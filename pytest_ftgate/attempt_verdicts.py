@@ -12,7 +12,7 @@ from pytest_ftgate.ledger import FIX
 from pytest_ftgate.types import Outcome, Verdict
 
 RESULTS = ("PASS", "FAIL", "INCONCLUSIVE")
-OPEN = ("LEDGER", "NOT_REPEATED", "XFAIL", "TOO_FEW", "EngineError", "IdentityError")
+OPEN = ("LEDGER", "NOT_REPEATED", "XFAIL", "TOO_FEW", "EngineError", "IdentityError", "UnknownTraining")
 """Reasons whose sentences tell of files and settings, never of answers: shown of a sealed eval set too."""
 
 
@@ -69,7 +69,7 @@ def _fresh_needed(gate: GateSpec, n: int, level: float, alpha: float) -> int:
 def seal(verdict: Verdict) -> Verdict:
     """Verdict and reason code, and nothing that was measured: whatever is made from it can show no more."""
     summary, fix = verdict.summary, verdict.fix
-    if verdict.outcome == "PASS":
+    if verdict.outcome == "PASS" and verdict.reason not in OPEN:
         summary, fix = "passed (sealed: no result is shown)", ""
     elif verdict.reason not in OPEN:
         what = "could not be judged" if verdict.outcome == "ERROR" else "not passed"

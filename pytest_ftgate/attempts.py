@@ -71,11 +71,14 @@ def is_counted(kind: str) -> bool:
     return kind in COUNTED
 
 
-def draft_entry(evalset: EvalSet, *, candidate: str, form: Sequence[str]) -> Entry:
-    """What the ledger holds of a candidate on an eval set, before it is counted (index 0)."""
+def draft_entry(evalset: EvalSet, *, candidate: str, form: Sequence[str], alpha: float) -> Entry:
+    """What the ledger holds of a candidate on an eval set, before it is counted (index 0).
+
+    The gates are those that are judged, with the bounds and the alpha of a policy.
+    """
     policy = evalset.attempts
     hashes = sorted({_question_hash(example) for example in evalset.examples})
-    gates = [[gate.kind, gate.bound, dict(gate.options)] for gate in evalset.gates]
+    gates = [alpha, [[gate.kind, gate.bound, dict(gate.options)] for gate in evalset.gates]]
     return Entry(
         evalset=evalset.name,
         examples=hashlib.sha256("".join(hashes).encode()).hexdigest(),
@@ -178,7 +181,7 @@ def _who(entry: Entry) -> tuple[object, ...]:
 
 
 def _key(entry: Entry) -> tuple[object, ...]:
-    return *_who(entry), entry.content
+    return *_who(entry), entry.content, entry.gates
 
 
 def _changed(draft: Entry, others: Sequence[Entry]) -> str:

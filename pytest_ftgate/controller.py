@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evalsets.types import GateKind, Json
-from pytest_ftgate.session import ALPHA, STAGE_PROPERTY, VERDICT_PROPERTY, Session
+from pytest_ftgate.policy.enforce import left_out, unmet, waived
+from pytest_ftgate.session import STAGE_PROPERTY, VERDICT_PROPERTY, Session
 from pytest_ftgate.types import Comparison, SliceResult, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
 
@@ -96,8 +97,17 @@ class Controller:
         if not self.wants_verdict:
             return None
         required = [name for file in self.session.required for name in file.gate_names]
+        policy, files = self.session.policy, self.session.required
         self._decision = decide(
-            RunFacts(required, sorted(self._selected), dict(self._verdicts), len(self._other_failures))
+            RunFacts(
+                required,
+                sorted(self._selected),
+                dict(self._verdicts),
+                len(self._other_failures),
+                partial_because=left_out(policy.policy, files, self.session.root.resolve()),
+                unmet=unmet(policy, files, self._engine),
+                waived=waived(self._verdicts.values()),
+            )
         )
         self._write()
         return self._decision
@@ -117,7 +127,7 @@ class Controller:
         names = self.session.evalset_names
         attempts = read_attempts(self._shared, names)
         self._recorded = record_attempts(
-            self.session.root, attempts, self._verdicts.values(), beside=names, alpha=ALPHA
+            self.session.root, attempts, self._verdicts.values(), beside=names, alpha=self.session.alpha
         )
         self._verdicts.update(self._recorded.refused)
         if self._recorded.problem:
@@ -132,7 +142,7 @@ class Controller:
         if not attempts:
             return []
         new = [f"the ledger of attempts was begun by this run: {FOLDER}/{LEDGER}"] * self._ledger_is_new
-        said = attempt_sentences(attempts, self._verdicts, alpha=ALPHA)
+        said = attempt_sentences(attempts, self._verdicts, alpha=self.session.alpha)
         return [f"attempts  {attempts_line(attempts)}", *new, *said]
 
     def phases(self) -> list[tuple[Phase, PhaseOutcome]]:
@@ -164,14 +174,14 @@ class Controller:
 
         if self._decision is None:
             return []
-        lines = identity_lines(self._engine)
+        lines = [*identity_lines(self._engine), *(visible(line, limit=1000) for line in self.session.policy.lines())]
         if self._counts:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
             if slices := slice_table(self._ordered()):
                 lines += [*slices.splitlines(), ""]
-        notes = (*self.attempt_lines(), *self.problems, *self._unasked())
+        notes = (*self.session.notes, *self.attempt_lines(), *self.problems, *self._unasked())
         return [*lines, *(visible(note) for note in notes), self.decision_text()]
 
     def _unasked(self) -> list[str]:
@@ -196,6 +206,10 @@ class Controller:
             self._write()
         return EXIT_CODES[self._decision.verdict] if self._decision else status
 
+    def final_status(self, status: int) -> int:
+        """The very last word on what the process returns: whatever made it 0, only SHIP is."""
+        return self.exit_status(status) if status == 0 else status
+
     def _gate_name(self, nodeid: str) -> str | None:
         """`evals/tickets.eval.yaml::accuracy` -> `tickets::accuracy`; None for other tests."""
         path, _, kind = nodeid.rpartition("::")
@@ -219,13 +233,13 @@ class Controller:
         from evalsets.files import write_text
         from pytest_ftgate.report.machine import verdict_json
 
-        content = verdict_json(
-            decision, self._ordered(), self._engine, self._counts, self.session.command, self.ledger_entry
-        )
-        write_text(path, content)
+        policy, ledger = self.session.policy.describe(), self.ledger_entry
+        facts = (self._ordered(), self._engine, self._counts, self.session.command)
+        write_text(path, verdict_json(decision, *facts, policy=policy, ledger=ledger))
 
     def _write_html(self, path: Path, decision: Decision) -> None:
         from pytest_ftgate.report.files import write_html
+        from pytest_ftgate.report.sanitise import visible
 
         write_html(
             path,
@@ -236,7 +250,7 @@ class Controller:
             command=self.session.command,
             shared=self._shared,
             evalsets={file.name: file.path for file in self.session.required},
-            attempts=self.attempt_lines(),
+            notes=[visible(line, limit=1000) for line in (*self.session.policy.lines(), *self.attempt_lines())],
         )
 
 

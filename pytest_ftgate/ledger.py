@@ -50,7 +50,7 @@ class Entry:
     content: str
     """EvalSet.digest: examples, references, prompts, scorer, generation, gates, policy."""
     gates: str
-    """sha256 over kinds, bounds and options of the gates."""
+    """sha256 over kinds, bounds and options of the gates as they were judged, and over alpha before it was shared."""
     candidate: str
     """Candidate.digest: the files of the candidate and of its base."""
     form: tuple[str, ...]

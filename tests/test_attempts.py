@@ -31,7 +31,7 @@ def asked(start: int = 0, n: int = 40, **changes: Any) -> EvalSet:
 def count(
     of: EvalSet, before: Sequence[Entry] = (), candidate: str = "m1", beside: Sequence[str] = ("set",)
 ) -> Attempt:
-    draft = draft_entry(of, candidate=candidate, form=("auto", "none"))
+    draft = draft_entry(of, candidate=candidate, form=("auto", "none"), alpha=ALPHA)
     return count_attempt(draft, Ledger(tuple(before)), beside=beside, alpha=ALPHA)
 
 
@@ -67,7 +67,7 @@ def test_each_candidate_is_an_attempt_and_the_same_one_is_the_same(monkeypatch: 
     again = count(asked(), past)
     assert (again.entry.index, again.repeated, again.known) == (1, True, {"accuracy": "FAIL"})
     assert count(asked(), past, "m2").entry.index == 2
-    other_form = draft_entry(asked(), candidate="m1", form=("auto", "nf4"))
+    other_form = draft_entry(asked(), candidate="m1", form=("auto", "nf4"), alpha=ALPHA)
     assert count_attempt(other_form, Ledger(tuple(past)), beside=(), alpha=ALPHA).entry.index == 2
 
 
@@ -100,13 +100,15 @@ def test_a_set_goes_on_counting_until_half_of_it_is_fresh() -> None:
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 60))
 def test_what_small_sets_share_is_exact(mine: int, other: int, shift: int) -> None:
-    a, b = (draft_entry(asked(start, n), candidate="m", form=()) for start, n in ((0, mine), (shift, other)))
+    a, b = (
+        draft_entry(asked(start, n), candidate="m", form=(), alpha=ALPHA) for start, n in ((0, mine), (shift, other))
+    )
     both = max(0, min(mine, shift + other) - shift)
     assert shared_share(a, b) == pytest.approx(both / mine)
 
 
 def test_what_large_sets_share_is_near() -> None:
-    a, b = (draft_entry(asked(start, 2000), candidate="m", form=()) for start in (0, 1000))
+    a, b = (draft_entry(asked(start, 2000), candidate="m", form=(), alpha=ALPHA) for start in (0, 1000))
     assert shared_share(a, b) == pytest.approx(0.5, abs=0.12)
 
 

@@ -86,5 +86,3 @@ class ReportData:
     """Every example of every eval set that was answered."""
     notes: tuple[str, ...] = field(default=())
     """What could not be put into the report, and why."""
-    attempts: tuple[str, ...] = ()
-    """Which attempt this was on each eval set, and what that makes of the verdict."""

@@ -63,7 +63,7 @@ def _hash(source: str) -> str:
 def _sections(data: ReportData) -> list[Html]:
     flips = flips_of(data.rows)
     parts = [_banner(data), _identity(data)]
-    parts += [el("p", note, class_="note") for note in (*data.notes, *data.attempts)]
+    parts += [el("p", note, class_="note") for note in data.notes]
     if data.verdicts:
         parts.append(_section("gates", "Gates", gate_table(data.verdicts, example_link), gate_details(data.verdicts)))
         parts.append(_section("plot", "How far from the bounds", forest_plot(data.verdicts)))

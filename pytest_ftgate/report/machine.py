@@ -20,7 +20,9 @@ def verdict_json(
     engine: Mapping[str, Json],
     counts: Mapping[str, Json],
     command: str,
-    attempts: Mapping[str, Json],
+    *,
+    policy: Mapping[str, Json],
+    ledger: Mapping[str, Json],
 ) -> str:
     """Sorted keys, UTF-8, no NaN; `version` names the schema."""
     content = {
@@ -33,6 +35,7 @@ def verdict_json(
         "engine": dict(engine),
         "counts": dict(counts),
         "command": command,
-        "ledger": dict(attempts),
+        "policy": dict(policy),
+        "ledger": dict(ledger),
     }
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=True) + "\n"
