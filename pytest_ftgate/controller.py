@@ -9,12 +9,13 @@ from typing import Any, Literal, get_args
 
 from evalsets.types import GateKind
 from pytest_ftgate.session import STAGE_PROPERTY, VERDICT_PROPERTY, Session
-from pytest_ftgate.types import Comparison, Verdict
+from pytest_ftgate.types import Comparison, Outcome, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
 
 Phase = Literal["setup", "call", "teardown"]
 PhaseOutcome = Literal["passed", "failed", "skipped"]
 STOPPED = 2
+WORSE: tuple[Outcome, ...] = ("PASS", "INCONCLUSIVE", "ERROR", "FAIL")
 OVERRIDABLE = {0, 1, 5}
 """pytest exit codes that the run verdict replaces: ok, tests failed, nothing collected."""
 
@@ -49,7 +50,9 @@ class Controller:
         passed = False
         if isinstance(verdict_json, str):
             verdict = _verdict(json.loads(verdict_json))
-            self._verdicts[verdict.gate] = verdict
+            # A gate that is run again (a plugin that reruns failures, a scorer that draws lots) cannot get better.
+            earlier = self._verdicts.get(verdict.gate, verdict)
+            self._verdicts[verdict.gate] = max(earlier, verdict, key=lambda v: WORSE.index(v.outcome))
             passed = verdict.outcome == "PASS"
         # A gate that passed and whose test failed all the same (a hook, a teardown) is no better than another test.
         if failed and (passed or not self._gate_name(nodeid)):
@@ -78,10 +81,23 @@ class Controller:
             return None
         required = [name for file in self.session.required for name in file.gate_names]
         self._decision = decide(
-            RunFacts(required, sorted(self._selected), dict(self._verdicts), len(self._other_failures))
+            RunFacts(
+                required,
+                sorted(self._selected),
+                dict(self._verdicts),
+                len(self._other_failures),
+                unproven=self._unproven(),
+            )
         )
         self._write()
         return self._decision
+
+    def _unproven(self) -> str:
+        """Why it is not known that the answers came from the candidate; "" where it is, or where none were needed."""
+        asked = any(verdict.kind != "overlap" for verdict in self._verdicts.values())
+        if not asked or self._engine.get("digest") == self.session.candidate.digest(tuned=True):
+            return ""
+        return "the engine does not say that its answers came from these files (`digest` in its describe())"
 
     def phases(self) -> list[tuple[Phase, PhaseOutcome]]:
         """How the run verdict looks as a test: BLOCK fails, what was not judged is an error, a subset is skipped."""
@@ -107,17 +123,26 @@ class Controller:
 
     def summary(self) -> list[str]:
         """The last section of the terminal."""
-        from pytest_ftgate.report.sanitise import visible
-        from pytest_ftgate.report.terminal import counts_line, gate_table, identity_lines
-
         if self._decision is None:
             return []
+        try:
+            return self._summary(self._decision)
+        except Exception as error:  # noqa: BLE001  # pytest would end with its 1, which reads as BLOCK
+            return [
+                f"could not write the summary: {type(error).__name__}",
+                f"{self._decision.verdict}: {self._decision.reason}",
+            ]
+
+    def _summary(self, decision: Decision) -> list[str]:
+        from pytest_ftgate.report.sanitise import visible
+        from pytest_ftgate.report.terminal import counts_line, decision_line, gate_table, identity_lines
+
         lines = identity_lines(self._engine)
         if self._counts:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
-        return [*lines, *(visible(problem) for problem in (*self.problems, *self._unasked())), self.decision_text()]
+        return [*lines, *(visible(problem) for problem in (*self.problems, *self._unasked())), decision_line(decision)]
 
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from evalsets.types import EvalSet, GateSpec
     from pytest_ftgate.controller import Controller
     from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.identity import Candidate
     from pytest_ftgate.overlap_gate import Overlaps
     from pytest_ftgate.session import Session
     from pytest_ftgate.stage import Progress, StageResult
@@ -80,7 +81,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SHARED] = shared = Path(tempfile.mkdtemp(prefix="ftgate-"))
     config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
     controller = Controller(config.stash[SESSION], shared)
-    config.pluginmanager.register(ControllerHooks(config, controller), "ftgate-controller")
+    if config.pluginmanager.register(ControllerHooks(config, controller), "ftgate-controller") is None:
+        raise pytest.UsageError(
+            "-p no:ftgate-controller blocks the run verdict. Fix: --ft-verdict=off does without one"
+        )
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -138,8 +142,17 @@ def check_gate(ft_verdict: Verdict) -> None:
 
 
 @pytest.fixture(scope="session")
+def ft_candidate(pytestconfig: pytest.Config) -> Candidate:
+    """What is judged: its directory, its base and their digests. For engines of your own."""
+    return pytestconfig.stash[SESSION].candidate
+
+
+@pytest.fixture(scope="session")
 def ft_engine(pytestconfig: pytest.Config) -> Engine:
-    """What generates answers. Override it in a conftest.py to plug in anything with the same three methods."""
+    """What generates answers. Override it in a conftest.py to plug in anything with the same methods.
+
+    No model ships by answers of unknown origin: `describe()` has to hold what `ft_candidate.describe()` does.
+    """
     return pytestconfig.stash[SESSION].make_engine()
 
 
@@ -224,6 +237,9 @@ class ControllerHooks:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._controller.select(item.nodeid for item in session.items)
+        for item in session.items:
+            if isinstance(item, GateItem) and item.get_closest_marker("xfail"):
+                raise pytest.UsageError(f"{item.nodeid}: a gate cannot be expected to fail. Fix: remove the mark xfail")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evalsets.errors import InputError, Problem
 from evalsets.loader import EVALSET_SUFFIX, read_header
 from evalsets.types import GateSpec
+from evalsets.wording import shown
+
+NEARLY = re.compile(r".+\.eval\.ya?ml", re.IGNORECASE)
+"""Names meant as eval sets. pytest passes over those that are not quite, and their gates would be missed by nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +41,35 @@ class EvalSetFile:
 
 
 def files_on_disk(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]) -> list[Path]:
-    """Eval-set files under the positional arguments of pytest; of a file or node id, all in its directory."""
+    """Eval-set files under the positional arguments of pytest; of a file or node id, all in its directory.
+
+    Raises InputError for files that were meant as eval sets and cannot be one, and directories that cannot be read.
+    """
     found: set[Path] = set()
     for arg in args:
         path = (directory / arg.split("::", 1)[0]).resolve()
         if path.is_dir():
             found.update(_walk(path, norecursedirs))
-        elif path.name.endswith(EVALSET_SUFFIX):
-            found.update(p for p in path.parent.glob(f"*{EVALSET_SUFFIX}") if p.is_file())
+        elif path.name.endswith(EVALSET_SUFFIX) and path.parent.is_dir():
+            found.update(p for p in path.parent.iterdir() if NEARLY.fullmatch(p.name) and not p.is_dir())
+    if wrong := [problem for path in sorted(found) if (problem := _overlooked(path))]:
+        raise InputError(wrong)
     return sorted(found)
+
+
+def _overlooked(path: Path) -> Problem | None:
+    if not path.name.endswith(EVALSET_SUFFIX):
+        what = f"expected the ending {EVALSET_SUFFIX} of an eval set; with another, its gates are not collected"
+        return Problem(
+            shown(path),
+            None,
+            "",
+            what,
+            f"rename it to {path.name[: path.name.lower().rindex('.eval.')]}{EVALSET_SUFFIX}",
+        )
+    if not path.exists():
+        return Problem(shown(path), None, "", "expected an eval set, found a link to nothing", "restore what it names")
+    return None
 
 
 def read_files(paths: Sequence[Path]) -> list[EvalSetFile]:
@@ -54,13 +80,18 @@ def read_files(paths: Sequence[Path]) -> list[EvalSetFile]:
 
 def _walk(top: Path, norecursedirs: Sequence[str]) -> Iterator[Path]:
     """Links to directories are followed, as pytest does, but never into a directory that holds the link."""
-    for directory, names, files in os.walk(top, followlinks=True):
+
+    def unreadable(error: OSError) -> None:
+        what = f"expected a readable directory, found: {error.strerror}"
+        raise InputError([Problem(shown(Path(error.filename)), None, "", what, "correct its permissions")]) from error
+
+    for directory, names, files in os.walk(top, followlinks=True, onerror=unreadable):
         here = Path(directory)
         above = {here.resolve(), *here.resolve().parents}
         names[:] = sorted(
             n for n in names if not _skipped(here / n, norecursedirs) and (here / n).resolve() not in above
         )
-        yield from (here / f for f in files if f.endswith(EVALSET_SUFFIX) and (here / f).is_file())
+        yield from (here / f for f in files if NEARLY.fullmatch(f))
 
 
 def _skipped(path: Path, norecursedirs: Sequence[str]) -> bool:

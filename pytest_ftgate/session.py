@@ -202,7 +202,10 @@ def load_for_collection(path: Path, *, full: bool) -> tuple[EvalSet | None, tupl
 def _required(
     args: Sequence[str], directory: Path, norecursedirs: Sequence[str], *, full: bool
 ) -> tuple[EvalSetFile, ...]:
-    paths = files_on_disk(args, directory, norecursedirs)
+    try:
+        paths = files_on_disk(args, directory, norecursedirs)
+    except InputError as error:
+        raise Unusable(str(error)) from None
     # Workers go on with the other files where one cannot be collected: the model would be loaded for nothing.
     if full and (problems := _all_problems(paths)):
         raise Unusable("\n".join(problems))

@@ -40,6 +40,8 @@ class RunFacts:
     """Failed tests that are not gates."""
     partial_because: str = ""
     """Why this is a subset by itself (an option that limits examples); "" if it is not."""
+    unproven: str = ""
+    """Why it is not known that the answers came from the candidate; "" if it is."""
 
 
 def decide(facts: RunFacts) -> Decision:
@@ -63,6 +65,8 @@ def decide(facts: RunFacts) -> Decision:
     lost = [name for name in facts.selected if name not in outcomes]
     if lost:
         return Decision("NOT_EVALUATED", f"no verdict was received from {_names(lost)} (skipped, crashed or stopped)")
+    if facts.unproven:
+        return Decision("NOT_EVALUATED", facts.unproven)
     unsure = [name for name, outcome in outcomes.items() if outcome == "INCONCLUSIVE"]
     if unsure:
         return Decision("INCONCLUSIVE", f"{_names(unsure)} could not be certified with these examples")
