@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -133,19 +134,22 @@ class HFEngine:
             bos_token_id=tokenizer.bos_token_id,
             stop_strings=list(batch[0].stop) or None,
         )
+        finite = _FiniteScores()
         with torch.inference_mode():
             out = model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 generation_config=config,
+                logits_processor=[finite],
                 **({"tokenizer": tokenizer} if batch[0].stop else {}),
             )
             labels = [self._label_logprobs(model, tokenizer, r, pad) for r in batch]
         new = out[:, ids.shape[1] :].tolist()
-        return [
+        finished = [
             _finish(tokenizer, request, row, stops, pad, logprobs)
             for request, row, logprobs in zip(batch, new, labels, strict=True)
         ]
+        return [_proven(answer, first) for answer, first in zip(finished, finite.broken_from(), strict=True)]
 
     def _weigh(self, model: Any, tokenizer: Any, request: Request, pad: int) -> Generation:
         """Nothing but the log-probabilities of the labels."""
@@ -154,7 +158,7 @@ class HFEngine:
         with torch.inference_mode():
             logprobs = self._label_logprobs(model, tokenizer, request, pad)
         tokens = tuple(tokenizer(request.labels[0], add_special_tokens=False)["input_ids"])
-        return Generation("", tokens, "stop", len(request.token_ids), label_logprobs=logprobs)
+        return _proven(Generation("", tokens, "stop", len(request.token_ids), label_logprobs=logprobs), sys.maxsize)
 
     @staticmethod
     def _label_logprobs(model: Any, tokenizer: Any, request: Request, pad: int) -> dict[str, float] | None:
@@ -234,6 +238,38 @@ def _cannot_be_asked(request: Request, limit: int) -> str:
     if tokens + request.max_new_tokens > limit:
         return f"prompt of {tokens} tokens + {request.max_new_tokens} new ones exceed the context of {limit}"
     return ""
+
+
+class _FiniteScores:
+    """Looks on as tokens are chosen: the largest of numbers that hold a NaN is any token, and no answer of the model.
+
+    Half precision that overflows is the usual cause. Mutable: one per batch.
+    """
+
+    def __init__(self) -> None:
+        self._broken: list[Any] = []
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """The scores as they are. Shapes: (batch, tokens so far), (batch, vocabulary)."""
+        self._broken.append(~scores.sum(dim=-1).isfinite())
+        return scores
+
+    def broken_from(self) -> list[int]:
+        """For each row, the first new token that was chosen from such scores; sys.maxsize where none was."""
+        import torch
+
+        table = torch.stack(self._broken, dim=1).tolist()
+        return [row.index(True) if True in row else sys.maxsize for row in table]
+
+
+def _proven(answer: Generation, broken_from: int) -> Generation:
+    """The answer; an error where a number behind it is NaN or infinite."""
+    weights = (answer.label_logprobs or {}).values()
+    # What a row is filled up with after its end is not looked at.
+    if broken_from < len(answer.token_ids) or not all(math.isfinite(w) for w in weights):
+        why = "the model's logits hold NaN or infinity"
+        return Generation("", (), "error", answer.prompt_tokens, error=why)
+    return answer
 
 
 def _left_pad(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, Any]:
