@@ -94,6 +94,7 @@ def resolve_candidate(model: str, base: str | None, directory: Path, *, prove_ba
         raise IdentityError(str(error), fix="train again, or remove ftgate.json and give --ft-base") from None
     has_tokenizer = any((path / name).is_file() for name in TOKENIZER_FILES)
     if (path / "adapter_config.json").is_file():
+        _check_is_one(path)
         base_path = _base_path(base, manifest, path, directory)
         _check_adapter(path, base_path)
         candidate = Candidate(path, "adapter", base_path, manifest, has_tokenizer)
@@ -108,6 +109,16 @@ def resolve_candidate(model: str, base: str | None, directory: Path, *, prove_ba
     if prove_base:
         check_recorded_files(candidate)
     return candidate
+
+
+def _check_is_one(path: Path) -> None:
+    """An adapter's directory holds no full model as well: which of the two ships would depend on who loads it."""
+    models = (*path.glob("model*.safetensors"), *path.glob("pytorch_model*.bin"), *path.glob("consolidated*"))
+    if whole := sorted(p.name for p in models):
+        raise IdentityError(
+            f"{path.name} holds both an adapter and the weights of a full model ({', '.join(whole[:3])})",
+            fix="keep them in two directories, and judge the one that ships",
+        )
 
 
 def _resolved(directory: Path, name: str, option: str) -> Path:
@@ -148,6 +159,12 @@ def _base_path(option: str | None, manifest: Manifest | None, path: Path, direct
         raise IdentityError(
             f"{source} is not a model directory (no config.json there)", fix="give the base with --ft-base=DIRECTORY"
         )
+    if (found / "adapter_config.json").exists():
+        # transformers would put that adapter on the base without a word.
+        raise IdentityError(
+            f"{source} holds an adapter (adapter_config.json) besides the base: the base would not be the base",
+            fix="move the adapter out of that directory, or give the bare base with --ft-base=DIRECTORY",
+        )
     return found
 
 
@@ -186,7 +203,10 @@ def check_recorded_files(candidate: Candidate) -> None:
             fix="train again, or remove ftgate.json and name base and training files yourself (--ft-base, `train:`)",
         )
 
-    if differ := _differing(manifest.base.files, candidate.base_files):
+    recorded = manifest.base.files
+    if differ := sorted(
+        {*_differing(recorded, candidate.base_files), *(candidate.base_files.keys() - recorded.keys())}
+    ):
         raise IdentityError(
             f"{candidate.path.name} was trained on another base: {', '.join(differ[:4])} of {candidate.base_path.name} "
             f"differ from what ftgate.json records ({manifest.base.id})",

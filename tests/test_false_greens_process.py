@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from conftest import Project
-from falsegreens import Row, as_processes, conftest, replace, rows, together
+from conftest import Project, Run
+from falsegreens import RECEIPT, RECEIPTS, Row, as_processes, check, conftest, replace, rows, together
 from tinymodel import write_evalset
 
 SCORER = """\
@@ -202,3 +207,93 @@ def test_row(project: Project, monkeypatch: pytest.MonkeyPatch, row: Row) -> Non
 @as_processes(ROWS)
 def test_row_as_process(project: Project, row: Row, extra: tuple[str, ...]) -> None:
     row.process(project, *extra)
+
+
+# -- what only a process of its own can show ---------------------------------------------------------------------------
+
+
+REQUIRED = ("--ft-model=runs/good", "--ft-verdict=require", "--ft-json=v.json", "--junitxml=j.xml")
+
+
+def quick(project: Project, *args: str, **environment: str) -> Run:
+    receipts = (f"--ft-receipt={RECEIPT}",) if RECEIPTS else ()
+    return project.process(*REQUIRED, *receipts, "-p", "no:hypothesispytest", *args, **environment)
+
+
+def verified(project: Project) -> int:
+    """What `ftgate verify` says of what a run left behind."""
+    command = [sys.executable, "-m", "pytest_ftgate.cli", "verify", "runs/good", "--receipt", RECEIPT]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    return done.returncode
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-p", "no:ftgate"), ("-p", "no:ftgate", "--collect-only")], ids=["run", "collect_only"]
+)
+def test_f2_without_the_plugin_the_option_is_unknown(project: Project, arguments: tuple[str, ...]) -> None:
+    run = quick(project, "evals", *arguments)
+    check(run, None, "unrecognized arguments")
+
+
+def test_f2_without_plugin_and_option_nothing_was_judged(project: Project) -> None:
+    """Nothing in the process can help: what deploys must ask for a receipt."""
+    project.write("evals/test_other.py", "def test_other():\n    pass\n")
+    run = project.process("evals", "-p", "no:hypothesispytest", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    assert run.code == 0
+    assert not (project.root / RECEIPT).exists()
+    if RECEIPTS:
+        assert verified(project) == 34
+
+
+def test_f18_another_plugin_resets_the_exit_status(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit code is lost; what was written is not."""
+    bad("accuracy_fail")(project)
+    conftest(STATUS, "some")(project)
+    run = project.run(*REQUIRED, *((f"--ft-receipt={RECEIPT}",) if RECEIPTS else ()), "some")
+    assert (run.code, run.verdict["verdict"], run.verdict["exit_code"]) == (0, "BLOCK", 1)
+    if RECEIPTS:
+        assert verified(project) == 1
+
+
+@pytest.mark.parametrize(
+    ("shell", "code"), [(["bash", "-e"], 0), (["bash", "-eo", "pipefail"], 4)], ids=["plain", "pipefail"]
+)
+def test_f19_a_pipe_loses_the_exit_code_and_pipefail_keeps_it(project: Project, shell: list[str], code: int) -> None:
+    """GitHub's default shell is `bash -e`; `shell: bash` adds pipefail. `|| true` and `continue-on-error` are docs."""
+    command = shlex.join([sys.executable, "-m", "pytest", "--ft-model=runs/god", "evals"])
+    done = subprocess.run([*shell, "-c", f"{command} 2>&1 | tee log.txt"], cwd=project.root, capture_output=True)
+    assert done.returncode == code
+    if RECEIPTS:
+        assert verified(project) == 34
+
+
+def test_f86_a_scorer_that_ends_the_process(project: Project) -> None:
+    """Exit code 0 and no output at all; no file that says SHIP either, not even an old one."""
+    project.write("v.json", '{"verdict": "SHIP"}')
+    project.write(RECEIPT, '{"predicate": {"verdict": "SHIP"}}')
+    scored_by("return 1.0")(project)
+    with (project.root / "evals" / "own_scorer.py").open("a") as file:
+        file.write("\nos._exit(0)\n")
+    run = quick(project, "evals")
+    assert run.code == 0
+    assert not (project.root / "v.json").exists()
+    if RECEIPTS:
+        assert not (project.root / RECEIPT).exists()
+        assert verified(project) == 34
+
+
+@pytest.mark.slow
+def test_f87_assertions_that_are_optimised_away(project: Project) -> None:
+    """`python -O` takes every `assert` out: no verdict may rest on one."""
+    bad("accuracy_fail")(project)
+    check(quick(project, "some", PYTHONOPTIMIZE="1"), "BLOCK", "accuracy_fail::accuracy failed")
+
+
+def test_f87_no_assertion_decides_anything() -> None:
+    for package in ("pytest_ftgate", "evalsets", "training"):
+        for path in (Path(__file__).parents[1] / package).rglob("*.py"):
+            found = [
+                n.lineno for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Assert)
+            ]
+            assert found == [], path
