@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from evalsets.types import GateKind
-from pytest_ftgate.session import STAGE_PROPERTY, VERDICT_PROPERTY, Session
+from pytest_ftgate.proof import Proof
+from pytest_ftgate.session import EVALSET_PROPERTY, STAGE_PROPERTY, VERDICT_PROPERTY, Session
 from pytest_ftgate.types import Comparison, Outcome, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
 
@@ -24,6 +25,7 @@ class Controller:
     """The run so far. Mutable: it is fed by reports, in any order, from any number of workers."""
 
     def __init__(self, session: Session, shared: Path) -> None:
+        """Takes down what is on disk before anything is judged. Raises Unusable."""
         self.session = session
         self._shared = shared
         self.broken_files: list[str] = []
@@ -36,6 +38,7 @@ class Controller:
         self._decision: Decision | None = None
         self._engine: dict[str, Any] = {}
         self._counts: dict[str, Any] = {}
+        self._proof = Proof(session)
 
     def select(self, nodeids: Iterable[str]) -> None:
         """Node ids that are going to run."""
@@ -47,6 +50,8 @@ class Controller:
         if isinstance(stage, str):
             facts = json.loads(stage)
             self._engine, self._counts = facts["engine"], facts["counts"]
+        if isinstance(evalset := properties.get(EVALSET_PROPERTY), str):
+            self._proof.hear(json.loads(evalset))
         passed = False
         if isinstance(verdict_json, str):
             verdict = _verdict(json.loads(verdict_json))
@@ -68,7 +73,7 @@ class Controller:
     @property
     def wants_verdict(self) -> bool:
         """Whether a run verdict is going to be given."""
-        return not (self.session.verdict_off or self.session.collect_only or self.broken_files)
+        return self.session.judges and not self.broken_files
 
     @property
     def has_judged(self) -> bool:
@@ -80,7 +85,7 @@ class Controller:
         if not self.wants_verdict:
             return None
         required = [name for file in self.session.required for name in file.gate_names]
-        self._decision = decide(
+        decision = decide(
             RunFacts(
                 required,
                 sorted(self._selected),
@@ -89,7 +94,12 @@ class Controller:
                 unproven=self._unproven(),
             )
         )
+        if objection := self._proof.objection(self._engine, self._verdicts.values()):
+            decision = Decision("NOT_EVALUATED", objection)
+        self._decision = decision
         self._write()
+        if problem := self._proof.draft_receipt(decision, self._selected, self._ordered(), self._engine, self._shared):
+            self._not_evaluated(problem)
         return self._decision
 
     def _unproven(self) -> str:
@@ -98,6 +108,14 @@ class Controller:
         if not asked or self._engine.get("digest") == self.session.candidate.digest(tuned=True):
             return ""
         return "the engine does not say that its answers came from these files (`digest` in its describe())"
+
+    def _not_evaluated(self, problem: str) -> None:
+        """Something failed after the gates had been judged: a gate that failed stays failed, all else is open."""
+        if self._decision is not None and self._decision.verdict == "BLOCK":
+            self.problems.append(problem)
+            return
+        self._decision = Decision("NOT_EVALUATED", problem)
+        self._write()
 
     def phases(self) -> list[tuple[Phase, PhaseOutcome]]:
         """How the run verdict looks as a test: BLOCK fails, what was not judged is an error, a subset is skipped."""
@@ -142,7 +160,8 @@ class Controller:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
-        return [*lines, *(visible(problem) for problem in (*self.problems, *self._unasked())), decision_line(decision)]
+        notes = (*self.problems, *self._unasked())
+        return [*lines, *map(visible, notes), *self._proof.lines(), decision_line(decision)]
 
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""
@@ -152,6 +171,11 @@ class Controller:
 
     def exit_status(self, status: int) -> int:
         """What the process returns instead of pytest's own `status`."""
+        code = self._exit_status(status)
+        self._proof.settle(self._decision, code)
+        return code
+
+    def _exit_status(self, status: int) -> int:
         if self.broken_files and status in {*OVERRIDABLE, 2}:
             return USAGE_ERROR
         if self._decision is not None and status == STOPPED:  # --sw ends a run that was judged like this
@@ -164,6 +188,17 @@ class Controller:
             self._decision = Decision("NOT_EVALUATED", "the run was stopped before its gates were judged")
             self._write()
         return EXIT_CODES[self._decision.verdict] if self._decision else status
+
+    def publish_receipt(self, status: int) -> tuple[int, str]:
+        """Called last of all, with what the process is about to return; (what it has to return, what to say)."""
+        if problem := self._proof.publish(self._decision, status):
+            self._not_evaluated(problem)
+            return EXIT_CODES["NOT_EVALUATED"] if status == 0 else status, f"NOT_EVALUATED: {problem}"
+        return status, ""
+
+    def discard_receipt(self) -> None:
+        """The run is over without one."""
+        self._proof.discard()
 
     def _gate_name(self, nodeid: str) -> str | None:
         """`evals/tickets.eval.yaml::accuracy` -> `tickets::accuracy`; None for other tests."""

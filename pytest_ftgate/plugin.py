@@ -58,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--ft-model") is None:
         return
     from pytest_ftgate import session
+    from pytest_ftgate.errors import Unusable
 
     try:
         config.stash[SESSION] = session.open_session(
@@ -71,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
             distributed=vars(config.option).get("dist", "no") != "no",
             in_worker="workerinput" in vars(config),
         )
-    except session.Unusable as error:
+    except Unusable as error:
         raise pytest.UsageError(str(error)) from None
     if worker := vars(config).get("workerinput"):
         config.stash[SHARED] = Path(worker["ftgate_shared"])
@@ -80,11 +81,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.stash[SHARED] = shared = Path(tempfile.mkdtemp(prefix="ftgate-"))
     config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
-    controller = Controller(config.stash[SESSION], shared)
-    if config.pluginmanager.register(ControllerHooks(config, controller), "ftgate-controller") is None:
-        raise pytest.UsageError(
-            "-p no:ftgate-controller blocks the run verdict. Fix: --ft-verdict=off does without one"
-        )
+    try:
+        controller = Controller(config.stash[SESSION], shared)
+    except Unusable as error:
+        raise pytest.UsageError(str(error)) from None
+    config.add_cleanup(controller.discard_receipt)
+    hooks = {
+        "ftgate-controller": ControllerHooks(config, controller),
+        "ftgate-receipt": ReceiptHook(config, controller),
+    }
+    for name, hook in hooks.items():
+        if config.pluginmanager.register(hook, name) is None:
+            raise pytest.UsageError(f"-p no:{name} blocks the run verdict. Fix: leave it out")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -184,7 +192,7 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
         return used[-1]
 
     verdict = request.config.stash[SESSION].judge(item.evalset, item.gate, ft_overlaps, stage)
-    item.user_properties += properties(verdict, used)
+    item.user_properties += properties(verdict, item.evalset, used)
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
         pytest.fail(explain(verdict), pytrace=False)
     return verdict
@@ -309,6 +317,22 @@ class ControllerHooks:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         session.exitstatus = self._controller.exit_status(int(session.exitstatus))
+
+
+class ReceiptHook:
+    """Around all others: the receipt appears when nothing can change the exit code any more."""
+
+    def __init__(self, config: pytest.Config, controller: Controller) -> None:
+        self._config, self._controller = config, controller
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        result = yield
+        session.exitstatus, message = self._controller.publish_receipt(int(session.exitstatus))
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if message and reporter is not None:
+            reporter.write_line(message)
+        return result
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -16,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from evalsets.errors import InputError
 from evalsets.loader import load_evalset, read_header
 from evalsets.types import EvalSet, GateSpec
-from pytest_ftgate.errors import IdentityError
+from pytest_ftgate.basecache import CACHE_FILE
+from pytest_ftgate.errors import IdentityError, Unusable
 from pytest_ftgate.identity import Candidate, resolve_candidate
+from pytest_ftgate.outputs import clear_outputs, receipt_settings
+from pytest_ftgate.receipt.writing import ReceiptSettings
 from pytest_ftgate.required import EvalSetFile, files_on_disk, read_files
 
 if TYPE_CHECKING:
@@ -41,10 +43,6 @@ INI_FILES = {
 """Configuration files that pytest looks for, in its order, and what must stand in them to count."""
 
 
-class Unusable(Exception):
-    """The options or the files they name cannot be used; the message says what to change."""
-
-
 @dataclass(frozen=True, slots=True)
 class Session:
     """One run's settings, the same in every process of it."""
@@ -63,10 +61,17 @@ class Session:
     batch_size: int
     json_path: Path | None
     html_path: Path | None
+    receipt: ReceiptSettings | None
+    """The receipt that was asked for; None without --ft-receipt, and in workers."""
     corroborate: bool
     collect_only: bool
     command: str
     """How the run was started, for the report."""
+
+    @property
+    def judges(self) -> bool:
+        """Whether a run verdict may come out of it."""
+        return not (self.verdict_off or self.collect_only)
 
     def header(self) -> str:
         """The line in pytest's header."""
@@ -118,11 +123,14 @@ class Session:
 
 VERDICT_PROPERTY = "ftgate.verdict"
 STAGE_PROPERTY = "ftgate.stage"
-INTERNAL = (VERDICT_PROPERTY, STAGE_PROPERTY)
+EVALSET_PROPERTY = "ftgate.evalset"
+INTERNAL = (VERDICT_PROPERTY, STAGE_PROPERTY, EVALSET_PROPERTY)
 
 
-def properties(verdict: Verdict, used: Sequence[StageResult]) -> list[tuple[str, object]]:
+def properties(verdict: Verdict, evalset: EvalSet, used: Sequence[StageResult]) -> list[tuple[str, object]]:
     """What travels on the report: into junit as properties, and through xdist to the controller."""
+    from pytest_ftgate.run import evalset_facts
+
     plain: list[tuple[str, object]] = [("ftgate.outcome", verdict.outcome), ("ftgate.n", verdict.n)]
     if verdict.value is not None:
         plain += [("ftgate.value", verdict.value), ("ftgate.bound", verdict.bound)]
@@ -133,6 +141,7 @@ def properties(verdict: Verdict, used: Sequence[StageResult]) -> list[tuple[str,
     for result in used[:1]:
         facts = {"engine": dict(result.engine), "counts": result.counts, "withheld": result.withheld}
         plain.append((STAGE_PROPERTY, json.dumps(facts, allow_nan=False)))
+    plain.append((EVALSET_PROPERTY, json.dumps(evalset_facts(evalset), allow_nan=False)))
     return [*plain, (VERDICT_PROPERTY, json.dumps(asdict(verdict), allow_nan=False))]
 
 
@@ -152,21 +161,27 @@ def open_session(
 
     `distributed`: this process is the controller of workers, which are going to collect; `in_worker`: it is one.
     """
-    for old in (option.ft_json, option.ft_html):
-        if old and not (in_worker or option.collectonly):
-            # Before anything can go wrong: an old verdict must not be read as this run's.
-            with contextlib.suppress(OSError):
-                (directory / old).unlink()
+    if not in_worker:  # before anything can go wrong: an old verdict must not be read as this run's
+        clear_outputs(option, directory)
     _check_rootdir([str(w) for w in written], directory, inifile)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise Unusable(f'judging a model needs {", ".join(missing)}: pip install "pytest-ftgate[hf]"')
     try:
         prove = not (option.collectonly or in_worker)
-        candidate = resolve_candidate(option.ft_model, option.ft_base, directory, prove_base=prove)
+        candidate = resolve_candidate(
+            option.ft_model,
+            option.ft_base,
+            directory,
+            prove_base=prove,
+            base_cache=root / CACHE_FILE,
+            rehash=option.ft_rehash,
+        )
     except IdentityError as error:
         raise Unusable(str(error)) from None
-    verdict_required = option.ft_verdict == "require" or (option.ft_verdict == "auto" and bool(os.environ.get("CI")))
+    receipt = None if in_worker else receipt_settings(option, directory, candidate.path)
+    wanted = bool(os.environ.get("CI") or option.ft_receipt)
+    verdict_required = option.ft_verdict == "require" or (option.ft_verdict == "auto" and wanted)
     usual: CacheMode = "base" if verdict_required else "all"
     cache: CacheMode = usual if option.ft_cache == "auto" else option.ft_cache
     return Session(
@@ -182,6 +197,7 @@ def open_session(
         batch_size=option.ft_batch_size,
         json_path=directory / option.ft_json if option.ft_json else None,
         html_path=directory / option.ft_html if option.ft_html else None,
+        receipt=receipt,
         corroborate=option.ft_corroborate,
         collect_only=option.collectonly,
         command=shlex.join(["pytest", *(str(w) for w in written)]),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +19,14 @@ from typing import Any
 import pytest
 from conftest import Project, Run
 
-from pytest_ftgate.options import OPTIONS
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR
 
 JUNIT = {"SHIP": None, "BLOCK": "failure", "INCONCLUSIVE": "error", "NOT_EVALUATED": "error", "PARTIAL": "skipped"}
 """Kind of `ftgate::verdict` in JUnit."""
 RECEIPT = "r.json"
-RECEIPTS = any(option.name == "--ft-receipt" for option in OPTIONS)
+RECORDED = ("SHIP", "BLOCK", "INCONCLUSIVE")
+"""Run verdicts that leave a receipt: something was judged, and all of it was meant to be."""
+OUTPUTS = ("--ft-verdict=require", "--ft-json=v.json", f"--ft-receipt={RECEIPT}", "--junitxml=j.xml")
 VERDICT_LINE = re.compile(rf"({'|'.join(EXIT_CODES)}): .+")
 
 
@@ -53,10 +56,7 @@ class Row:
     """The verdict under -n where it differs (`same`: it does not)."""
 
     def command(self) -> list[str]:
-        options = [f"--ft-model={self.model}", "--ft-verdict=require", "--ft-json=v.json", "--junitxml=j.xml"]
-        if RECEIPTS:
-            options.append(f"--ft-receipt={RECEIPT}")
-        return [*options, *self.args]
+        return [f"--ft-model={self.model}", *OUTPUTS, *self.args]
 
     def here(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> Run:
         """The run in this process, checked."""
@@ -107,7 +107,8 @@ def check(run: Run, verdict: str | None, *says: str) -> None:
     assert after_verdict(run.out, lines[0]) == []
     kinds = [part.tag for part in run.junit["ftgate.verdict"] if part.tag != "properties"]
     assert kinds == ([JUNIT[verdict]] if JUNIT[verdict] else [])
-    assert_receipt(run, verdict)
+    found = receipt(run)
+    assert (found and found["verdict"]) == (verdict if verdict in RECORDED else None)
 
 
 def after_verdict(out: str, line: str) -> list[str]:
@@ -126,15 +127,17 @@ def receipt(run: Run) -> dict[str, Any] | None:
     return found
 
 
-def assert_receipt(run: Run, verdict: str) -> None:
-    """A receipt never says more than the verdict."""
-    if not RECEIPTS:
-        return
-    found = receipt(run)
-    if verdict == "SHIP":
-        assert found is not None
-    if found is not None:
-        assert found["verdict"] == verdict
+def verified(project: Project, *options: str) -> int:
+    """What `ftgate verify` says of what a run left behind."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_ftgate.cli", "verify", "runs/good", "--receipt", RECEIPT, *options],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode
 
 
 def edit(path: Path, **changes: Any) -> None:

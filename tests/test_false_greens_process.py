@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Project, Run
-from falsegreens import RECEIPT, RECEIPTS, Row, as_processes, check, conftest, replace, rows, together
+from falsegreens import OUTPUTS, RECEIPT, Row, as_processes, check, conftest, replace, rows, together, verified
 from tinymodel import write_evalset
 
 SCORER = """\
@@ -212,20 +212,8 @@ def test_row_as_process(project: Project, row: Row, extra: tuple[str, ...]) -> N
 # -- what only a process of its own can show ---------------------------------------------------------------------------
 
 
-REQUIRED = ("--ft-model=runs/good", "--ft-verdict=require", "--ft-json=v.json", "--junitxml=j.xml")
-
-
 def quick(project: Project, *args: str, **environment: str) -> Run:
-    receipts = (f"--ft-receipt={RECEIPT}",) if RECEIPTS else ()
-    return project.process(*REQUIRED, *receipts, "-p", "no:hypothesispytest", *args, **environment)
-
-
-def verified(project: Project) -> int:
-    """What `ftgate verify` says of what a run left behind."""
-    command = [sys.executable, "-m", "pytest_ftgate.cli", "verify", "runs/good", "--receipt", RECEIPT]
-    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=60)
-    assert "Traceback" not in done.stderr
-    return done.returncode
+    return project.process("--ft-model=runs/good", *OUTPUTS, "-p", "no:hypothesispytest", *args, **environment)
 
 
 @pytest.mark.parametrize(
@@ -242,18 +230,16 @@ def test_f2_without_plugin_and_option_nothing_was_judged(project: Project) -> No
     run = project.process("evals", "-p", "no:hypothesispytest", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert run.code == 0
     assert not (project.root / RECEIPT).exists()
-    if RECEIPTS:
-        assert verified(project) == 34
+    assert verified(project) == 34
 
 
 def test_f18_another_plugin_resets_the_exit_status(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The exit code is lost; what was written is not."""
     bad("accuracy_fail")(project)
     conftest(STATUS, "some")(project)
-    run = project.run(*REQUIRED, *((f"--ft-receipt={RECEIPT}",) if RECEIPTS else ()), "some")
+    run = project.run("--ft-model=runs/good", *OUTPUTS, "some")
     assert (run.code, run.verdict["verdict"], run.verdict["exit_code"]) == (0, "BLOCK", 1)
-    if RECEIPTS:
-        assert verified(project) == 1
+    assert verified(project) == 1
 
 
 @pytest.mark.parametrize(
@@ -264,23 +250,21 @@ def test_f19_a_pipe_loses_the_exit_code_and_pipefail_keeps_it(project: Project, 
     command = shlex.join([sys.executable, "-m", "pytest", "--ft-model=runs/god", "evals"])
     done = subprocess.run([*shell, "-c", f"{command} 2>&1 | tee log.txt"], cwd=project.root, capture_output=True)
     assert done.returncode == code
-    if RECEIPTS:
-        assert verified(project) == 34
+    assert verified(project) == 34
 
 
 def test_f86_a_scorer_that_ends_the_process(project: Project) -> None:
     """Exit code 0 and no output at all; no file that says SHIP either, not even an old one."""
     project.write("v.json", '{"verdict": "SHIP"}')
-    project.write(RECEIPT, '{"predicate": {"verdict": "SHIP"}}')
+    project.write(RECEIPT, '{"predicateType": "old", "predicate": {"verdict": "SHIP"}}')
     scored_by("return 1.0")(project)
     with (project.root / "evals" / "own_scorer.py").open("a") as file:
         file.write("\nos._exit(0)\n")
     run = quick(project, "evals")
     assert run.code == 0
     assert not (project.root / "v.json").exists()
-    if RECEIPTS:
-        assert not (project.root / RECEIPT).exists()
-        assert verified(project) == 34
+    assert not (project.root / RECEIPT).exists()
+    assert verified(project) == 34
 
 
 @pytest.mark.slow
