@@ -28,13 +28,14 @@ from evalsets.wording import brief, listed, shown
 
 EVALSET_SUFFIX = ".eval.yaml"
 
-_BOUNDS = {
+BOUND_KEYS = {
     "overlap": "max",
     "format": "min_rate",
     "accuracy": "min",
     "beats_baseline": "min_gain",
     "forgetting": "max_drop",
 }
+"""Kind of gate -> the key that holds its bound (of overlap, `max_rate` is the other one)."""
 _SCORED = ("accuracy", "beats_baseline", "forgetting")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -141,7 +142,7 @@ def _gates(document: Document) -> tuple[GateSpec, ...]:
 
 def _gate(document: Document, kind: Any, written: Mapping[str, Json]) -> GateSpec:
     options = dict(written)
-    bound = _BOUNDS[kind]
+    bound = BOUND_KEYS[kind]
     if kind == "overlap":
         bound = "max_rate" if "max_rate" in written else "max"
         options = {"excess_only": False, "train": [], **written}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from evalsets.types import GateKind
+from pytest_ftgate.policy.enforce import left_out, unmet, waived
 from pytest_ftgate.proof import Proof
 from pytest_ftgate.session import EVALSET_PROPERTY, STAGE_PROPERTY, VERDICT_PROPERTY, Session
 from pytest_ftgate.types import Comparison, Outcome, Verdict
@@ -85,6 +86,7 @@ class Controller:
         if not self.wants_verdict:
             return None
         required = [name for file in self.session.required for name in file.gate_names]
+        policy, files = self.session.policy, self.session.required
         decision = decide(
             RunFacts(
                 required,
@@ -92,6 +94,9 @@ class Controller:
                 dict(self._verdicts),
                 len(self._other_failures),
                 unproven=self._unproven(),
+                partial_because=left_out(policy.policy, files, self.session.root.resolve()),
+                unmet=unmet(policy, files, self._engine),
+                waived=waived(self._verdicts.values()),
             )
         )
         if objection := self._proof.objection(self._engine, self._verdicts.values()):
@@ -155,12 +160,12 @@ class Controller:
         from pytest_ftgate.report.sanitise import visible
         from pytest_ftgate.report.terminal import counts_line, decision_line, gate_table, identity_lines
 
-        lines = identity_lines(self._engine)
+        lines = [*identity_lines(self._engine), *(visible(line, limit=1000) for line in self.session.policy.lines())]
         if self._counts:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
-        notes = (*self.problems, *self._unasked())
+        notes = (*self.session.notes, *self.problems, *self._unasked())
         return [*lines, *map(visible, notes), *self._proof.lines(), decision_line(decision)]
 
     def _unasked(self) -> list[str]:
@@ -200,6 +205,10 @@ class Controller:
         """The run is over without one."""
         self._proof.discard()
 
+    def final_status(self, status: int) -> int:
+        """The very last word on what the process returns: whatever made it 0, only SHIP is."""
+        return self.exit_status(status) if status == 0 else status
+
     def _gate_name(self, nodeid: str) -> str | None:
         """`evals/tickets.eval.yaml::accuracy` -> `tickets::accuracy`; None for other tests."""
         path, _, kind = nodeid.rpartition("::")
@@ -223,10 +232,13 @@ class Controller:
         from evalsets.files import write_text
         from pytest_ftgate.report.machine import verdict_json
 
-        write_text(path, verdict_json(decision, self._ordered(), self._engine, self._counts, self.session.command))
+        policy = self.session.policy.describe()
+        text = verdict_json(decision, self._ordered(), self._engine, self._counts, self.session.command, policy=policy)
+        write_text(path, text)
 
     def _write_html(self, path: Path, decision: Decision) -> None:
         from pytest_ftgate.report.files import write_html
+        from pytest_ftgate.report.sanitise import visible
 
         write_html(
             path,
@@ -237,6 +249,7 @@ class Controller:
             command=self.session.command,
             shared=self._shared,
             evalsets={file.name: file.path for file in self.session.required},
+            notes=[visible(line, limit=1000) for line in self.session.policy.lines()],
         )
 
 

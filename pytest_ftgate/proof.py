@@ -17,7 +17,7 @@ from pytest_ftgate.receipt.form import render
 from pytest_ftgate.receipt.statement import Judged, Policy, policy_of, statement
 from pytest_ftgate.receipt.writing import Draft
 from pytest_ftgate.run import read_stage
-from pytest_ftgate.session import ALPHA, Session
+from pytest_ftgate.session import Session
 from pytest_ftgate.snapshot import Snapshot, differences, take
 from pytest_ftgate.types import Verdict
 from pytest_ftgate.verdict import Decision
@@ -44,7 +44,7 @@ class Proof:
     @property
     def policy(self) -> Policy:
         """What has to be passed."""
-        return policy_of(self._session.required, ALPHA)
+        return policy_of(self._session.required, self._session.policy.policy.alpha)
 
     def hear(self, facts: dict[str, Json]) -> None:
         """What a process says of the eval set that it judged."""

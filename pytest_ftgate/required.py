@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,6 @@ from evalsets.errors import InputError, Problem
 from evalsets.loader import EVALSET_SUFFIX, read_header
 from evalsets.types import GateSpec
 from evalsets.wording import shown
-
-NEARLY = re.compile(r".+\.eval\.ya?ml", re.IGNORECASE)
-"""Names meant as eval sets. pytest passes over those that are not quite, and their gates would be missed by nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +37,41 @@ class EvalSetFile:
         return sum(count.get(gate.kind, 1) for gate in self.gates)
 
 
+_ALMOST = re.compile(r".+[._-]evals?(set)?\.(ya?ml|json)", re.IGNORECASE)
+
+
 def files_on_disk(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]) -> list[Path]:
     """Eval-set files under the positional arguments of pytest; of a file or node id, all in its directory.
 
-    Raises InputError for files that were meant as eval sets and cannot be one, and directories that cannot be read.
+    Raises InputError where one is a link to nothing, or a directory cannot be read: gates would be missed by nobody.
     """
+    found = _files(args, directory, norecursedirs, lambda name: name.endswith(EVALSET_SUFFIX))
+    what, fix = "expected an eval set, found a link to nothing", "restore what it names, or remove it"
+    if gone := [Problem(shown(path), None, "", what, fix) for path in found if not path.exists()]:
+        raise InputError(gone)
+    return found
+
+
+def almost_evalsets(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]) -> list[Path]:
+    """Files there that are called nearly like an eval set (`tickets.eval.yml`): nobody collects their gates."""
+
+    def almost(name: str) -> bool:
+        return _ALMOST.fullmatch(name) is not None and not name.endswith(EVALSET_SUFFIX)
+
+    return _files(args, directory, norecursedirs, almost)
+
+
+def _files(
+    args: Sequence[str], directory: Path, norecursedirs: Sequence[str], wanted: Callable[[str], bool]
+) -> list[Path]:
     found: set[Path] = set()
     for arg in args:
         path = (directory / arg.split("::", 1)[0]).resolve()
         if path.is_dir():
-            found.update(_walk(path, norecursedirs))
+            found.update(_walk(path, norecursedirs, wanted))
         elif path.name.endswith(EVALSET_SUFFIX) and path.parent.is_dir():
-            found.update(p for p in path.parent.iterdir() if NEARLY.fullmatch(p.name) and not p.is_dir())
-    if wrong := [problem for path in sorted(found) if (problem := _overlooked(path))]:
-        raise InputError(wrong)
+            found.update(p for p in path.parent.iterdir() if wanted(p.name) and not p.is_dir())
     return sorted(found)
-
-
-def _overlooked(path: Path) -> Problem | None:
-    if not path.name.endswith(EVALSET_SUFFIX):
-        what = f"expected the ending {EVALSET_SUFFIX} of an eval set; with another, its gates are not collected"
-        return Problem(
-            shown(path),
-            None,
-            "",
-            what,
-            f"rename it to {path.name[: path.name.lower().rindex('.eval.')]}{EVALSET_SUFFIX}",
-        )
-    if not path.exists():
-        return Problem(shown(path), None, "", "expected an eval set, found a link to nothing", "restore what it names")
-    return None
 
 
 def read_files(paths: Sequence[Path]) -> list[EvalSetFile]:
@@ -78,7 +80,7 @@ def read_files(paths: Sequence[Path]) -> list[EvalSetFile]:
     return [EvalSetFile(path, header.name, header.gates, len(header.rungs)) for path, header in headers]
 
 
-def _walk(top: Path, norecursedirs: Sequence[str]) -> Iterator[Path]:
+def _walk(top: Path, norecursedirs: Sequence[str], wanted: Callable[[str], bool]) -> Iterator[Path]:
     """Links to directories are followed, as pytest does, but never into a directory that holds the link."""
 
     def unreadable(error: OSError) -> None:
@@ -91,14 +93,19 @@ def _walk(top: Path, norecursedirs: Sequence[str]) -> Iterator[Path]:
         names[:] = sorted(
             n for n in names if not _skipped(here / n, norecursedirs) and (here / n).resolve() not in above
         )
-        yield from (here / f for f in files if NEARLY.fullmatch(f))
+        yield from (here / f for f in files if wanted(f))
 
 
 def _skipped(path: Path, norecursedirs: Sequence[str]) -> bool:
     """Directories that pytest does not enter either: caches, its norecursedirs, and virtual environments."""
-    if path.name == "__pycache__" or any(_matches(path, pattern) for pattern in norecursedirs):
+    if path.name == "__pycache__" or matches_norecurse(path, norecursedirs):
         return True
     return (path / "pyvenv.cfg").is_file() or (path / "conda-meta" / "history").is_file()
+
+
+def matches_norecurse(path: Path, norecursedirs: Sequence[str]) -> bool:
+    """Whether pytest would not enter this directory."""
+    return any(_matches(path, pattern) for pattern in norecursedirs)
 
 
 def _matches(path: Path, pattern: str) -> bool:

@@ -98,14 +98,6 @@ def test_links_are_followed_as_pytest_follows_them(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["b.eval.yml", "b.EVAL.yaml", "b.eval.YAML"])
-def test_a_name_that_pytest_passes_over_is_refused(tmp_path: Path, name: str) -> None:
-    write(tmp_path, "evals/a.eval.yaml", f"evals/{name}")
-    for arg in ("evals", "evals/a.eval.yaml"):
-        with pytest.raises(InputError, match=r"rename it to b\.eval\.yaml"):
-            found(tmp_path, arg)
-
-
 def test_a_link_to_nothing_and_a_directory_that_cannot_be_read_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
