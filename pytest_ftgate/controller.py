@@ -93,26 +93,19 @@ class Controller:
                 sorted(self._selected),
                 dict(self._verdicts),
                 len(self._other_failures),
-                unproven=self._unproven(),
+                unproven=self._proof.unproven(self._engine, self._verdicts.values()),
                 partial_because=left_out(policy.policy, files, self.session.root.resolve()),
                 unmet=unmet(policy, files, self._engine),
                 waived=waived(self._verdicts.values()),
             )
         )
-        if objection := self._proof.objection(self._engine, self._verdicts.values()):
+        if objection := self._proof.objection():
             decision = Decision("NOT_EVALUATED", objection)
         self._decision = decision
         self._write()
         if problem := self._proof.draft_receipt(decision, self._selected, self._ordered(), self._engine, self._shared):
             self._not_evaluated(problem)
         return self._decision
-
-    def _unproven(self) -> str:
-        """Why it is not known that the answers came from the candidate; "" where it is, or where none were needed."""
-        asked = any(verdict.kind != "overlap" for verdict in self._verdicts.values())
-        if not asked or self._engine.get("digest") == self.session.candidate.digest(tuned=True):
-            return ""
-        return "the engine does not say that its answers came from these files (`digest` in its describe())"
 
     def _not_evaluated(self, problem: str) -> None:
         """Something failed after the gates had been judged: a gate that failed stays failed, all else is open."""

@@ -191,7 +191,7 @@ ROWS = [
     Row(
         "f84_another_engine_left_in_a_conftest",
         "NOT_EVALUATED",
-        "the engine does not say that its answers came from these files",
+        "the engine does not say that it judged these files",
         together(answered_yes, conftest(STUB, "stubbed")),
         args=("stubbed",),
     ),
@@ -234,11 +234,10 @@ def test_f2_without_plugin_and_option_nothing_was_judged(project: Project) -> No
 
 
 def test_f18_another_plugin_resets_the_exit_status(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exit code is lost; what was written is not."""
     bad("accuracy_fail")(project)
     conftest(STATUS, "some")(project)
     run = project.run("--ft-model=runs/good", *OUTPUTS, "some")
-    assert (run.code, run.verdict["verdict"], run.verdict["exit_code"]) == (0, "BLOCK", 1)
+    assert (run.code, run.verdict["verdict"], run.verdict["exit_code"]) == (1, "BLOCK", 1)
     assert verified(project) == 1
 
 

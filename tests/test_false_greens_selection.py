@@ -125,7 +125,7 @@ ROWS = [
     Row("f80_the_ending_in_capitals", None, "general.EVAL.yaml", suffix(".EVAL.yaml")),
     Row("f81_a_link_to_nothing", None, "general.eval.yaml", link_to_nothing),
     Row("f82_the_verdict_plugin_is_blocked", None, "ftgate-controller", args=("evals", "-p", "no:ftgate-controller")),
-    Row("f83_an_empty_variable_as_model", None, "--ft-model=", model=""),
+    Row("f83_an_empty_variable_as_model", None, "Fix:", model=""),
     Row("f83_an_empty_variable_as_base", None, "--ft-base=", args=("evals", "--ft-base=")),
 ]
 
