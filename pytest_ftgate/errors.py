@@ -14,6 +14,10 @@ Mistakes in files that a user wrote are `evalsets.errors.InputError` instead.
 from __future__ import annotations
 
 
+class Unusable(Exception):
+    """The options or the files they name cannot be used; the message says what to change."""
+
+
 class FtgateError(Exception):
     """Could not judge. `str()` is one line: the message, then the fix where there is one.
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from evalsets.types import EvalSet, GateSpec
     from pytest_ftgate.controller import Controller
     from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.identity import Candidate
     from pytest_ftgate.overlap_gate import Overlaps
     from pytest_ftgate.session import Session
     from pytest_ftgate.stage import Progress, StageResult
@@ -62,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--ft-model") is None:
         return
     from pytest_ftgate import session
+    from pytest_ftgate.errors import Unusable
 
     try:
         config.stash[SESSION] = session.open_session(
@@ -76,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
             in_worker="workerinput" in vars(config),
             policy_digest=vars(config).get("workerinput", {}).get("ftgate_policy"),
         )
-    except session.Unusable as error:
+    except Unusable as error:
         raise pytest.UsageError(str(error)) from None
     if worker := vars(config).get("workerinput"):
         config.stash[SHARED] = Path(worker["ftgate_shared"])
@@ -85,8 +87,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.stash[SHARED] = shared = Path(tempfile.mkdtemp(prefix="ftgate-"))
     config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
-    config.stash[CONTROLLER] = controller = Controller(config.stash[SESSION], shared)
-    config.pluginmanager.register(ControllerHooks(config, controller), "ftgate-controller")
+    try:
+        config.stash[CONTROLLER] = controller = Controller(config.stash[SESSION], shared)
+    except Unusable as error:
+        raise pytest.UsageError(str(error)) from None
+    config.add_cleanup(controller.discard_receipt)
+    hooks = {
+        "ftgate-controller": ControllerHooks(config, controller),
+        "ftgate-receipt": ReceiptHook(config, controller),
+    }
+    for name, hook in hooks.items():
+        if config.pluginmanager.register(hook, name) is None:
+            raise pytest.UsageError(f"-p no:{name} blocks the run verdict. Fix: leave it out")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -112,15 +124,6 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     if file_path.name.endswith(EVALSET_SUFFIX):
         return EvalSetCollector.from_parent(parent, path=file_path)
     return None
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    expected = [item.nodeid for item in items if isinstance(item, GateItem) and item.get_closest_marker("xfail")]
-    # In a worker, that would be a crash: there its gates are ERRORs, like where the mark comes later.
-    if expected and SESSION in config.stash and "workerinput" not in vars(config):
-        what = f"a gate cannot be expected to fail: {', '.join(expected[:4])}"
-        raise pytest.UsageError(f"{what}. Fix: remove the xfail mark")
 
 
 class EvalSetCollector(pytest.File):
@@ -167,8 +170,17 @@ def check_gate(ft_verdict: Verdict) -> None:
 
 
 @pytest.fixture(scope="session")
+def ft_candidate(pytestconfig: pytest.Config) -> Candidate:
+    """What is judged: its directory, its base and their digests. For engines of your own."""
+    return pytestconfig.stash[SESSION].candidate
+
+
+@pytest.fixture(scope="session")
 def ft_engine(pytestconfig: pytest.Config) -> Engine:
-    """What generates answers. Override it in a conftest.py to plug in anything with the same three methods."""
+    """What generates answers. Override it in a conftest.py to plug in anything with the same methods.
+
+    No model ships by answers of unknown origin: `describe()` has to hold what `ft_candidate.describe()` does.
+    """
     return pytestconfig.stash[SESSION].make_engine()
 
 
@@ -207,7 +219,7 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
             if marked
             else session.judge(item.evalset, item.gate, ft_overlaps, stage, config.stash[SHARED])
         )
-        item.user_properties += properties(judged, used)
+        item.user_properties += properties(judged, item.evalset, used)
         decided[item.nodeid] = judged
     verdict = decided[item.nodeid]
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
@@ -263,6 +275,9 @@ class ControllerHooks:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._controller.select(item.nodeid for item in session.items)
+        for item in session.items:
+            if isinstance(item, GateItem) and item.get_closest_marker("xfail"):
+                raise pytest.UsageError(f"{item.nodeid}: a gate cannot be expected to fail. Fix: remove the mark xfail")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -333,6 +348,22 @@ class ControllerHooks:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         session.exitstatus = self._controller.exit_status(int(session.exitstatus))
+
+
+class ReceiptHook:
+    """Around all others: the receipt appears when nothing can change the exit code any more."""
+
+    def __init__(self, config: pytest.Config, controller: Controller) -> None:
+        self._config, self._controller = config, controller
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        result = yield
+        session.exitstatus, message = self._controller.publish_receipt(int(session.exitstatus))
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if message and reporter is not None:
+            reporter.write_line(message)
+        return result
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evalsets.errors import InputError, Problem
 from evalsets.loader import EVALSET_SUFFIX, read_header
 from evalsets.types import GateSpec
+from evalsets.wording import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,15 @@ _ALMOST = re.compile(r".+[._-]evals?(set)?\.(ya?ml|json)", re.IGNORECASE)
 
 
 def files_on_disk(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]) -> list[Path]:
-    """Eval-set files under the positional arguments of pytest; of a file or node id, all in its directory."""
-    return _files(args, directory, norecursedirs, lambda name: name.endswith(EVALSET_SUFFIX))
+    """Eval-set files under the positional arguments of pytest; of a file or node id, all in its directory.
+
+    Raises InputError where one is a link to nothing, or a directory cannot be read: gates would be missed by nobody.
+    """
+    found = _files(args, directory, norecursedirs, lambda name: name.endswith(EVALSET_SUFFIX))
+    what, fix = "expected an eval set, found a link to nothing", "restore what it names, or remove it"
+    if gone := [Problem(shown(path), None, "", what, fix) for path in found if not path.exists()]:
+        raise InputError(gone)
+    return found
 
 
 def almost_evalsets(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]) -> list[Path]:
@@ -66,7 +75,7 @@ def _files(
         if path.is_dir():
             found.update(_walk(path, norecursedirs, wanted))
         elif path.name.endswith(EVALSET_SUFFIX) and path.parent.is_dir():
-            found.update(p for p in path.parent.iterdir() if wanted(p.name) and p.is_file())
+            found.update(p for p in path.parent.iterdir() if wanted(p.name) and not p.is_dir())
     return sorted(found)
 
 
@@ -78,13 +87,18 @@ def read_files(paths: Sequence[Path]) -> list[EvalSetFile]:
 
 def _walk(top: Path, norecursedirs: Sequence[str], wanted: Callable[[str], bool]) -> Iterator[Path]:
     """Links to directories are followed, as pytest does, but never into a directory that holds the link."""
-    for directory, names, files in os.walk(top, followlinks=True):
+
+    def unreadable(error: OSError) -> None:
+        what = f"expected a readable directory, found: {error.strerror}"
+        raise InputError([Problem(shown(Path(error.filename)), None, "", what, "correct its permissions")]) from error
+
+    for directory, names, files in os.walk(top, followlinks=True, onerror=unreadable):
         here = Path(directory)
         above = {here.resolve(), *here.resolve().parents}
         names[:] = sorted(
             n for n in names if not _skipped(here / n, norecursedirs) and (here / n).resolve() not in above
         )
-        yield from (here / f for f in files if wanted(f) and (here / f).is_file())
+        yield from (here / f for f in files if wanted(f))
 
 
 def _skipped(path: Path, norecursedirs: Sequence[str]) -> bool:

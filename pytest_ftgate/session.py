@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -17,12 +16,15 @@ from evalsets.errors import InputError
 from evalsets.loader import load_evalset, read_header
 from evalsets.types import EvalSet, GateSpec
 from evalsets.wording import shown
-from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.basecache import CACHE_FILE
+from pytest_ftgate.errors import FtgateError, Unusable
 from pytest_ftgate.identity import Candidate, check_recorded_files, resolve_candidate
+from pytest_ftgate.outputs import clear_outputs, receipt_settings
 from pytest_ftgate.policy.enforce import check_base, settle
 from pytest_ftgate.policy.load import Where, load_in_force
 from pytest_ftgate.policy.merge import tightened
 from pytest_ftgate.policy.types import CacheRule, PolicyInForce
+from pytest_ftgate.receipt.writing import ReceiptSettings
 from pytest_ftgate.required import EvalSetFile, almost_evalsets, files_on_disk, read_files
 from pytest_ftgate.verdict import EXIT_CODES
 
@@ -47,10 +49,6 @@ INI_FILES = {
 """Configuration files that pytest looks for, in its order, and what must stand in them to count."""
 
 
-class Unusable(Exception):
-    """The options or the files they name cannot be used; the message says what to change."""
-
-
 @dataclass(frozen=True, slots=True)
 class Session:
     """One run's settings, the same in every process of it."""
@@ -71,6 +69,8 @@ class Session:
     batch_size: int
     json_path: Path | None
     html_path: Path | None
+    receipt: ReceiptSettings | None
+    """The receipt that was asked for; None without --ft-receipt, and in workers."""
     corroborate: bool
     collect_only: bool
     command: str
@@ -79,6 +79,11 @@ class Session:
     """What is odd about the files, for header and summary."""
     policy_changed: bool = False
     """Whether this process read another policy, or other gates, than the one that decides."""
+
+    @property
+    def judges(self) -> bool:
+        """Whether a run verdict may come out of it."""
+        return not (self.verdict_off or self.collect_only)
 
     def header(self) -> str:
         """The line in pytest's header."""
@@ -188,11 +193,14 @@ class Session:
 
 VERDICT_PROPERTY = "ftgate.verdict"
 STAGE_PROPERTY = "ftgate.stage"
-INTERNAL = (VERDICT_PROPERTY, STAGE_PROPERTY)
+EVALSET_PROPERTY = "ftgate.evalset"
+INTERNAL = (VERDICT_PROPERTY, STAGE_PROPERTY, EVALSET_PROPERTY)
 
 
-def properties(verdict: Verdict, used: Sequence[StageResult]) -> list[tuple[str, object]]:
+def properties(verdict: Verdict, evalset: EvalSet, used: Sequence[StageResult]) -> list[tuple[str, object]]:
     """What travels on the report: into junit as properties, and through xdist to the controller."""
+    from pytest_ftgate.run import evalset_facts
+
     plain: list[tuple[str, object]] = [("ftgate.outcome", verdict.outcome), ("ftgate.n", verdict.n)]
     if verdict.value is not None:
         plain += [("ftgate.value", verdict.value), ("ftgate.bound", verdict.bound)]
@@ -203,6 +211,7 @@ def properties(verdict: Verdict, used: Sequence[StageResult]) -> list[tuple[str,
     for result in used[:1]:
         facts = {"engine": dict(result.engine), "counts": result.counts, "withheld": result.withheld}
         plain.append((STAGE_PROPERTY, json.dumps(facts, allow_nan=False)))
+    plain.append((EVALSET_PROPERTY, json.dumps(evalset_facts(evalset), allow_nan=False)))
     return [*plain, (VERDICT_PROPERTY, json.dumps(asdict(verdict), allow_nan=False))]
 
 
@@ -224,11 +233,8 @@ def open_session(
     `distributed`: this process is the controller of workers, which are going to collect; `in_worker`: it is one, and
     `policy_digest` is what the controller's policy has.
     """
-    for old in (option.ft_json, option.ft_html):
-        if old and not (in_worker or option.collectonly):
-            # Before anything can go wrong: an old verdict must not be read as this run's.
-            with contextlib.suppress(OSError):
-                (directory / old).unlink()
+    if not in_worker:  # before anything can go wrong: an old verdict must not be read as this run's
+        clear_outputs(option, directory)
     _check_rootdir([str(w) for w in written], directory, inifile)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -238,13 +244,21 @@ def open_session(
     where = Where(option.ft_policy, option.ft_policy_ref, directory, root.resolve(), args, norecursedirs)
     prove = not (option.collectonly or in_worker)
     try:
-        candidate = resolve_candidate(option.ft_model, option.ft_base, directory, prove_base=False)
+        candidate = resolve_candidate(
+            option.ft_model,
+            option.ft_base,
+            directory,
+            prove_base=False,
+            base_cache=root / CACHE_FILE,
+            rehash=option.ft_rehash,
+        )
         policy = load_in_force(where, required, compare=prove)
         if prove:
             check_recorded_files(candidate)
             check_base(policy.policy, candidate, option.ft_base)
     except (FtgateError, InputError) as error:
         raise Unusable(str(error)) from None
+    receipt = None if in_worker else receipt_settings(option, directory, candidate.path)
     return Session(
         candidate=candidate,
         required=required,
@@ -260,6 +274,7 @@ def open_session(
         batch_size=option.ft_batch_size,
         json_path=directory / option.ft_json if option.ft_json else None,
         html_path=directory / option.ft_html if option.ft_html else None,
+        receipt=receipt,
         corroborate=option.ft_corroborate,
         collect_only=option.collectonly,
         command=shlex.join(["pytest", *(str(w) for w in written)]),
@@ -297,7 +312,8 @@ def _misnamed(
 
 def is_verdict_required(option: Any) -> bool:
     """Whether only SHIP may end with 0."""
-    return option.ft_verdict == "require" or (option.ft_verdict == "auto" and bool(os.environ.get("CI")))
+    wanted = bool(os.environ.get("CI") or option.ft_receipt)
+    return option.ft_verdict == "require" or (option.ft_verdict == "auto" and wanted)
 
 
 def status_without_session(option: Any, status: int) -> int:
@@ -319,7 +335,10 @@ def load_for_collection(path: Path, *, full: bool) -> tuple[EvalSet | None, tupl
 def _required(
     args: Sequence[str], directory: Path, norecursedirs: Sequence[str], *, full: bool
 ) -> tuple[EvalSetFile, ...]:
-    paths = files_on_disk(args, directory, norecursedirs)
+    try:
+        paths = files_on_disk(args, directory, norecursedirs)
+    except InputError as error:
+        raise Unusable(str(error)) from None
     # Workers go on with the other files where one cannot be collected: the model would be loaded for nothing.
     if full and (problems := _all_problems(paths)):
         raise Unusable("\n".join(problems))

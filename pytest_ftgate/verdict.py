@@ -44,6 +44,8 @@ class RunFacts:
     """Rules of the policy that this run broke or did not evaluate."""
     waived: Sequence[str] = ()
     """Gates among `verdicts` that count as passed without having been judged, which the policy allows."""
+    unproven: str = ""
+    """Why it is not known that the answers came from the candidate; "" if it is."""
 
 
 def decide(facts: RunFacts) -> Decision:
@@ -67,6 +69,8 @@ def decide(facts: RunFacts) -> Decision:
     lost = [name for name in facts.selected if name not in outcomes]
     if lost:
         return Decision("NOT_EVALUATED", f"no verdict was received from {_names(lost)} (skipped, crashed or stopped)")
+    if facts.unproven:
+        return Decision("NOT_EVALUATED", facts.unproven)
     if facts.unmet:
         return Decision("NOT_EVALUATED", "; ".join(facts.unmet[:4]) + (" ..." if facts.unmet[4:] else ""))
     unsure = [name for name, outcome in outcomes.items() if outcome == "INCONCLUSIVE"]

@@ -259,7 +259,7 @@ def test_a_gate_that_is_expected_to_fail_is_a_usage_error(project: Project) -> N
     project.write("evals/conftest.py", MARKED.format(hook="collection_modifyitems", s="s", items="items"))
     run = project.run("--ft-model=runs/good", "evals")
     assert run.code == 4
-    assert "a gate cannot be expected to fail: evals/general.eval.yaml::forgetting" in run.out
+    assert "evals/general.eval.yaml::forgetting: a gate cannot be expected to fail" in run.out
     project.write("evals/conftest.py", MARKED.format(hook="runtest_setup", s="", items="[item]"))
     run = project.gates("evals", "--ft-verdict=require")
     assert (run.code, set(run.outcomes.values())) == (21, {"ERROR"})

@@ -86,7 +86,7 @@ def ft_engine():
     ],
     ids=["dies_in_setup", "dies_at_collection", "dies_before_it_reports", "exits", "drops_all"],
 )
-def test_a_worker_that_dies_or_drops_gates_never_ships(project: Project, trick: str) -> None:
+def test_f15_f16_a_worker_that_dies_or_drops_gates_never_ships(project: Project, trick: str) -> None:
     conftest(project, "evals", textwrap.dedent(NO_MODEL) + textwrap.dedent(trick))
     options = ("-n", "1", "--max-worker-restart=1", "--ft-verdict=require", "-p", "no:hypothesispytest")
     run = project.process("evals", "--ft-model=runs/good", *options)

@@ -261,6 +261,9 @@ def _require_effect(tuned: Any, base: Any) -> float:
     """Largest change of a probe logit; IdentityError where the candidate computes exactly what the base does."""
     import torch
 
+    if not bool(torch.isfinite(base).all()):
+        # Anything beats a base that cannot count.
+        raise IdentityError("the base's logits hold NaN or infinity", fix="use --ft-dtype=float32, or copy it again")
     if not bool(torch.isfinite(tuned).all()):
         raise IdentityError("the candidate's logits hold NaN or infinity", fix="train it again")
     both = min(tuned.shape[-1], base.shape[-1])  # a candidate may have added tokens

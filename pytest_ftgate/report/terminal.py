@@ -62,6 +62,7 @@ def identity_lines(engine: Mapping[str, Json]) -> list[str]:
     if not engine:
         return []
     digest, base = str(engine.get("digest", ""))[:12], str(engine.get("base_digest", ""))[:12]
+    own = ["template  the candidate brings its own chat template, unlike the base's; serve it with this one"]
     return [
         visible(f"candidate {engine.get('model')} ({engine.get('kind')}, {digest})", limit=200),
         visible(f"base      {engine.get('base_model')} ({base}); {engine.get('base')}", limit=200),
@@ -70,6 +71,7 @@ def identity_lines(engine: Mapping[str, Json]) -> list[str]:
             f"batch {engine.get('batch_size')}",
             limit=200,
         ),
+        *(own if engine.get("own_chat_template") else ()),
     ]
 
 
