@@ -134,7 +134,7 @@ class Controller:
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
         notes = (*self.problems, *self._unasked())
-        return [*lines, *map(visible, notes), *self._proof.lines(), self.decision_text()]
+        return [*lines, *map(visible, notes), *self._proof.lines(self._decision), self.decision_text()]
 
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""

@@ -142,12 +142,12 @@ class Proof:
             self._draft.discard()
             self._draft = None
 
-    def lines(self) -> list[str]:
+    def lines(self, decision: Decision) -> list[str]:
         """For the terminal."""
         if self._session.receipt is None:
             return []
         name = self._session.receipt.path.name
-        said = f"{name} ({self._verdict})" if self._draft else "none: this run did not judge every gate"
+        said = f"{name} ({self._verdict})" if self._draft else f"none ({decision.verdict})"
         return [f"receipt   {said}", f"policy    sha256 {self.policy.digest}"]
 
 
