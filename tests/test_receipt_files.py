@@ -75,7 +75,7 @@ def odd_entries(adapter: Path) -> dict[str, object]:
 def test_what_a_listing_cannot_say_without_doubt_is_refused(adapter: Path, kind: str) -> None:
     odd_entries(adapter)[kind]()  # type: ignore[operator]
     with pytest.raises(IdentityError, match="Fix: ") as error:
-        files.digests(adapter)
+        files.counted_files(adapter)
     assert "\n" not in str(error.value)
     assert "\x1b" not in str(error.value)
 
