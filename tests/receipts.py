@@ -14,13 +14,12 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from evalsets.types import GateSpec
 from pytest_ftgate.identity import Candidate
+from pytest_ftgate.policy.types import PolicyInForce
 from pytest_ftgate.receipt.form import render
-from pytest_ftgate.receipt.statement import Judged, policy_of, statement
+from pytest_ftgate.receipt.statement import Judged, statement
 from pytest_ftgate.receipt.verify import Answer, Request, verify
 from pytest_ftgate.receipt.writing import Draft, ReceiptSettings
-from pytest_ftgate.required import EvalSetFile
 from pytest_ftgate.snapshot import take
 from pytest_ftgate.types import Verdict
 from pytest_ftgate.verdict import Decision
@@ -28,7 +27,7 @@ from pytest_ftgate.verdict import Decision
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 GATE = Verdict("tickets::accuracy", "accuracy", "PASS", "all right", "", 60, 0.95, (0.9, 0.99), 0.85, 0.01)
 SHIP = Decision("SHIP", "the only gate passed")
-POLICY = policy_of([EvalSetFile(Path("t.eval.yaml"), "tickets", (GateSpec("accuracy", 0.85, {}, 9),), 0)], 0.05)
+POLICY = PolicyInForce(digest="5" * 64)
 ENGINE = {"device": "cpu", "dtype": "float32", "quantize": "none", "batch_size": 64, "effect": 0.5}
 
 
@@ -61,6 +60,7 @@ def judged(candidate: Candidate, **changes: Any) -> Judged:
         stage=None,
         evalsets={"tickets": {"digest": {"sha256": "1" * 64}, "n": 60, "distinct": 60}},
         policy=POLICY,
+        policy_file=None,
         results=None,
         at=NOW,
         days=90,

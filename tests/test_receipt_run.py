@@ -48,7 +48,7 @@ def test_ship(project: Project) -> None:
     assert "receipt   r.json (SHIP)" in run.out
     told = predicate(project)
     assert asked(project, policies=[told["policy"]["digest"]["sha256"]], base=project.world.base) == 0
-    assert f"policy    sha256 {told['policy']['digest']['sha256']}" in run.out
+    assert f"receipt   policy sha256 {told['policy']['digest']['sha256']}" in run.out
     assert asked(project, runtime={"dtype": "float32", "quantize": "none"}) == 0
 
 
@@ -172,7 +172,7 @@ def pytest_runtest_teardown(item):
     warnings.warn("y")
 """
 ENDS = {
-    "exit at the end": ("def pytest_sessionfinish(session):\n    pytest.exit('x', returncode=0)\n", 0),
+    "exit at the end": ("def pytest_sessionfinish(session):\n    pytest.exit('x', returncode=0)\n", 21),
     "exit in a gate": ("def pytest_runtest_setup(item):\n    pytest.exit('x', returncode=0)\n", 21),
     "a hook that breaks": ("def pytest_runtest_logfinish(nodeid):\n    raise RuntimeError\n", 3),
     "warnings": (WARNED, 6),

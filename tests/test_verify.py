@@ -107,13 +107,11 @@ def test_policy_digests(case: Case, tmp_path: Path) -> None:
 
 
 def test_a_policy_file(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     from evalsets.digests import file_sha256
 
     file = tmp_path / "ftgate.toml"
     file.write_text("x")
-    case = make_case(tmp_path, policy=replace(POLICY, file=file_sha256(file)))
+    case = make_case(tmp_path, policy_file=file_sha256(file))
     assert case.code(policy_file=file) == 0
     file.write_text("y")
     assert case.code(policy_file=file) == 32
