@@ -213,7 +213,7 @@ class Controller:
             if slices := slice_table(self._ordered()):
                 lines += [*slices.splitlines(), ""]
         notes = (*self.session.notes, *self.attempt_lines(), *self.problems, *self._unasked())
-        return [*lines, *map(visible, notes), *self._proof.lines(), decision_line(decision)]
+        return [*lines, *map(visible, notes), *self._proof.lines(decision), decision_line(decision)]
 
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""
@@ -254,8 +254,12 @@ class Controller:
         self._proof.discard()
 
     def final_status(self, status: int) -> int:
-        """The very last word on what the process returns: whatever made it 0, only SHIP is."""
-        return self.exit_status(status) if status == 0 else status
+        """The very last word on what the process returns: whatever made it 0, only SHIP is, its receipt written."""
+        if status != 0:
+            return status
+        if self._decision is not None and self._decision.verdict == "SHIP" and self._proof.owes_receipt:
+            self._not_evaluated("the run was ended before its receipt was written")
+        return self._exit_status(status)
 
     def _gate_name(self, nodeid: str) -> str | None:
         """`evals/tickets.eval.yaml::accuracy` -> `tickets::accuracy`; None for other tests."""

@@ -60,7 +60,8 @@ def positive_int(text: str) -> int:
 
 @pytest.hookimpl(trylast=True)  # after xdist has made its workers' input
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--ft-model") is None:
+    option = config.option
+    if option.ft_model is None and not (option.ft_receipt or option.ft_sign_key or option.ft_verdict == "require"):
         return
     from pytest_ftgate import session
     from pytest_ftgate.errors import Unusable
@@ -358,7 +359,11 @@ class ReceiptHook:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        result = yield
+        try:
+            result = yield
+        except BaseException:  # also Ctrl-C and pytest.exit: what the process returns is not ours to say
+            self._controller.discard_receipt()
+            raise
         session.exitstatus, message = self._controller.publish_receipt(int(session.exitstatus))
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if message and reporter is not None:

@@ -14,7 +14,7 @@ from pytest_ftgate.errors import FtgateError, IdentityError, Unusable
 from pytest_ftgate.identity import side_digest
 from pytest_ftgate.receipt.dsse import KeyFileError
 from pytest_ftgate.receipt.form import render
-from pytest_ftgate.receipt.statement import Judged, Policy, policy_of, statement
+from pytest_ftgate.receipt.statement import Judged, statement
 from pytest_ftgate.receipt.writing import Draft
 from pytest_ftgate.run import read_stage
 from pytest_ftgate.session import Session
@@ -36,15 +36,12 @@ class Proof:
         self._contradicted: set[str] = set()
         self._draft: Draft | None = None
         self._verdict = ""
+        self.owes_receipt = session.receipt is not None
+        """Whether a receipt was asked for and none has appeared yet."""
         try:
             self._before: Snapshot | None = take(session.candidate) if session.judges else None
         except IdentityError as error:
             raise Unusable(str(error)) from None
-
-    @property
-    def policy(self) -> Policy:
-        """What has to be passed."""
-        return policy_of(self._session.required, self._session.policy.policy.alpha)
 
     def hear(self, facts: dict[str, Json]) -> None:
         """What a process says of the eval set that it judged."""
@@ -102,7 +99,8 @@ class Proof:
                 engine=engine,
                 stage=_answers(shared) if engine else None,
                 evalsets={name: _told(facts) for name, facts in self._evalsets.items()},
-                policy=self.policy,
+                policy=self._session.policy,
+                policy_file=_policy_file(self._session),
                 results=_sha256(self._session.json_path),
                 at=datetime.now(UTC),
                 days=settings.days,
@@ -131,6 +129,7 @@ class Proof:
         try:
             if self._draft is not None:
                 self._draft.publish()
+                self.owes_receipt = False
         except OSError as error:
             self.discard()
             return f"the receipt could not be written: {_why(error)}"
@@ -142,13 +141,18 @@ class Proof:
             self._draft.discard()
             self._draft = None
 
-    def lines(self) -> list[str]:
+    def lines(self, decision: Decision) -> list[str]:
         """For the terminal."""
         if self._session.receipt is None:
             return []
         name = self._session.receipt.path.name
-        said = f"{name} ({self._verdict})" if self._draft else "none: this run did not judge every gate"
-        return [f"receipt   {said}", f"policy    sha256 {self.policy.digest}"]
+        said = f"{name} ({self._verdict})" if self._draft else f"none ({decision.verdict})"
+        return [f"receipt   {said}", f"receipt   policy sha256 {self._session.policy.digest}"]
+
+
+def _policy_file(session: Session) -> str | None:
+    path = session.root / session.policy.uri
+    return file_sha256(path) if path.is_file() else None
 
 
 def _answers(shared: Path) -> Any:

@@ -235,6 +235,8 @@ def open_session(
     """
     if not in_worker:  # before anything can go wrong: an old verdict must not be read as this run's
         clear_outputs(option, directory)
+    if option.ft_model is None:
+        raise Unusable("a verdict was asked for, and no model to judge. Fix: add --ft-model=DIR")
     _check_rootdir([str(w) for w in written], directory, inifile)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
