@@ -24,7 +24,7 @@ from evalsets.reading import Reading
 from evalsets.scorers import check_scorer, needs_target, scorer_spec
 from evalsets.slices import check_slices, read_slices, written_slices
 from evalsets.strictyaml import Document, read_yaml
-from evalsets.types import EvalSet, GateSpec, GenerationSettings, Json
+from evalsets.types import AttemptPolicy, EvalSet, GateSpec, GenerationSettings, Json
 from evalsets.wording import brief, listed, shown
 
 EVALSET_SUFFIX = ".eval.yaml"
@@ -106,6 +106,7 @@ def load_evalset(path: Path) -> EvalSet:
         "scorer": scorer,
         "generation": GenerationSettings(int(generation["max_new_tokens"]), tuple(generation.get("stop", ()))),
         "gates": _gates(reading.document),
+        "attempts": _attempts(data.get("attempts", {})),
         "slices": slices,
         "rigor": data.get("rigor", "guaranteed"),
     }
@@ -165,6 +166,11 @@ def _gate(document: Document, kind: Any, written: Mapping[str, Json]) -> GateSpe
     return GateSpec(kind, limit, options, document.line(("gates", kind)))
 
 
+def _attempts(written: Mapping[str, Json]) -> AttemptPolicy:
+    spend, _, budget = written.get("spend", "none").partition(":")
+    return AttemptPolicy(spend, int(budget) if budget else None, written.get("feedback", "full"))
+
+
 def _check_format(reading: Reading) -> Json:
     """The JSON Schema of the format gate, or None; problems of it and of the regex go to `reading`."""
     gate = reading.document.data["gates"].get("format", {})
@@ -217,6 +223,8 @@ def _digest(parts: Mapping[str, Any], format_schema: Json) -> str:
         content["slices"] = [[one.field, dict(one.bounds)] for one in parts["slices"]]
     if parts["rigor"] != "guaranteed":
         content["rigor"] = parts["rigor"]
+    if parts["attempts"] != AttemptPolicy():
+        content["attempts"] = asdict(parts["attempts"])
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 

@@ -14,6 +14,7 @@ VERBS = {
     "cache": ("pytest_ftgate.cache_command", "show, verify or clear the stored generations"),
     "verify": ("pytest_ftgate.receipt.command", "ask whether a receipt says SHIP for exactly these files"),
     "overlap": ("evalsets.overlap.command", "find training rows that repeat examples of an eval set"),
+    "calibrate": ("pytest_ftgate.calibrate", "measure how many answers of the base flip although nothing changed"),
 }
 """verb -> (module with `main(argv) -> int`, what it does)"""
 

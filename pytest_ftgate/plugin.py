@@ -38,6 +38,8 @@ SESSION: pytest.StashKey[Session] = pytest.StashKey()
 CONTROLLER: pytest.StashKey[Controller] = pytest.StashKey()
 SHARED: pytest.StashKey[Path] = pytest.StashKey()
 """Directory that all processes of one run share; removed at its end."""
+VERDICTS: pytest.StashKey[dict[str, Verdict]] = pytest.StashKey()
+"""Node id -> what its gate decided: a gate decides once, however often other plugins run its test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -203,15 +205,24 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
     from pytest_ftgate.report.terminal import explain
     from pytest_ftgate.session import properties
 
-    item = request.node
+    item, config = request.node, request.config
     used: list[StageResult] = []
 
     def stage() -> StageResult:
         used.append(request.getfixturevalue("ft_stage"))
         return used[-1]
 
-    verdict = request.config.stash[SESSION].judge(item.evalset, item.gate, ft_overlaps, stage)
-    item.user_properties += properties(verdict, item.evalset, used)
+    decided = config.stash.setdefault(VERDICTS, {})
+    if item.nodeid not in decided:
+        session, marked = config.stash[SESSION], item.get_closest_marker("xfail")
+        judged = (
+            session.refuse_xfail(item.evalset, item.gate)
+            if marked
+            else session.judge(item.evalset, item.gate, ft_overlaps, stage, config.stash[SHARED])
+        )
+        item.user_properties += properties(judged, item.evalset, used)
+        decided[item.nodeid] = judged
+    verdict = decided[item.nodeid]
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
         pytest.fail(explain(verdict), pytrace=False)
     return verdict
@@ -285,6 +296,7 @@ class ControllerHooks:
     @pytest.hookimpl(wrapper=True, trylast=True)  # inside the terminal's own wrapper, which ends the progress line
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         self._count(session)
+        self._controller.begin()
         try:
             result = yield
         except (session.Failed, session.Interrupted):  # -x, --maxfail and --sw end it so; what was judged still counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from filelock import FileLock
 from evalsets.errors import InputError
 from evalsets.files import write_text
 from evalsets.types import EvalSet, GateSpec, Json
+from pytest_ftgate.attempts import Attempt
 from pytest_ftgate.contamination import judge_with_leaks
 from pytest_ftgate.corroboration import corroborate as weigh
 from pytest_ftgate.corroboration import with_corroboration
@@ -28,6 +29,7 @@ from pytest_ftgate.types import Verdict
 from pytest_ftgate.userfunction import scorer_source
 
 STAGE_FILE = "ftgate-stage.json"
+ATTEMPT_FILE = "ftgate-attempt-{}.json"
 
 
 def work_for(selected: list[tuple[EvalSet, GateSpec]], *, corroborate: bool = False) -> list[Work]:
@@ -76,6 +78,21 @@ def shared_stage(directory: Path, compute: Callable[[], StageResult]) -> StageRe
 
 def _record(target: Path, content: dict[str, Any]) -> None:
     write_text(target, json.dumps(content, allow_nan=False))
+
+
+def shared_attempt(directory: Path, evalset: str, compute: Callable[[], Attempt]) -> Attempt:
+    """Count once, in the first process that comes here: all gates of an eval set are judged at one level."""
+    target = directory / ATTEMPT_FILE.format(evalset)
+    with FileLock(directory / "ftgate-attempt.lock"):
+        if not target.is_file():
+            _record(target, compute().to_json())
+        return Attempt.from_json(json.loads(target.read_text(encoding="utf-8")))
+
+
+def read_attempts(directory: Path, evalsets: Iterable[str]) -> list[Attempt]:
+    """What `shared_attempt` counted for these eval sets; those that were not judged are left out."""
+    files = [directory / ATTEMPT_FILE.format(name) for name in evalsets]
+    return [Attempt.from_json(json.loads(f.read_text(encoding="utf-8"))) for f in files if f.is_file()]
 
 
 def read_stage(directory: Path) -> StageResult | None:

@@ -29,6 +29,7 @@ from pytest_ftgate.required import EvalSetFile, almost_evalsets, files_on_disk, 
 from pytest_ftgate.verdict import EXIT_CODES
 
 if TYPE_CHECKING:
+    from pytest_ftgate.attempts import Attempt
     from pytest_ftgate.engine.protocol import Engine
     from pytest_ftgate.overlap_gate import Overlaps
     from pytest_ftgate.stage import CacheMode, Progress, StageResult
@@ -124,8 +125,50 @@ class Session:
 
         return Overlaps(self.candidate)
 
-    def judge(self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult]) -> Verdict:
-        """The Verdict of one gate, held to the policy."""
+    def attempt(self, evalset: EvalSet, shared: Path) -> Attempt:
+        """Which attempt this run is on the examples of an eval set: the first process that asks counts, all agree."""
+        from pytest_ftgate.attempts import count_attempt, draft_entry
+        from pytest_ftgate.ledger import read_ledger
+        from pytest_ftgate.run import shared_attempt
+
+        def compute() -> Attempt:
+            candidate, form = self.candidate.digest(tuned=True), (self.dtype, self.quantize)
+            draft = draft_entry(self.held(evalset), candidate=candidate, form=form, alpha=self.alpha)
+            return count_attempt(draft, read_ledger(self.root), beside=self.evalset_names, alpha=self.alpha)
+
+        return shared_attempt(shared, evalset.name, compute)
+
+    def refuse_xfail(self, evalset: EvalSet, gate: GateSpec) -> Verdict:
+        """The Verdict of a gate that another plugin marked as expected to fail."""
+        from pytest_ftgate.gates import error_verdict
+
+        name = f"{evalset.name}::{gate.kind}"
+        return error_verdict(
+            name, gate.kind, "a gate cannot be expected to fail", "remove the xfail mark", reason="XFAIL"
+        )
+
+    @property
+    def evalset_names(self) -> tuple[str, ...]:
+        """Names of all eval sets that this run must judge."""
+        return tuple(file.name for file in self.required)
+
+    @property
+    def alpha(self) -> float:
+        """Level of a gate, before attempts share it."""
+        return self.policy.policy.alpha
+
+    def held(self, evalset: EvalSet) -> EvalSet:
+        """The eval set with the bounds that the policy tightens."""
+        names = ((gate, f"{evalset.name}::{gate.kind}") for gate in evalset.gates)
+        gates = tuple(tightened(gate, name, self.policy, len(evalset.examples)) for gate, name in names)
+        return replace(evalset, gates=gates)
+
+    def judge(
+        self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult], shared: Path
+    ) -> Verdict:
+        """The Verdict of one gate, held to the policy, at the level that is left for this attempt."""
+        from pytest_ftgate.attempt_verdicts import keep_result, refuse, say_used_up, seal
+        from pytest_ftgate.attempts import is_counted
         from pytest_ftgate.gates import error_verdict
         from pytest_ftgate.measure import Levels
         from pytest_ftgate.run import judge_gate
@@ -133,16 +176,19 @@ class Session:
         if self.policy_changed:
             why, name = "policy or eval sets were changed while the run was starting", f"{evalset.name}::{gate.kind}"
             return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")
-
-        levels = Levels(self.policy.policy.alpha, sum(file.hypotheses for file in self.required))
-
-        def held(given: GateSpec) -> GateSpec:
-            return tightened(given, f"{evalset.name}::{given.kind}", self.policy, len(evalset.examples))
-
-        used = held(gate)
-        strict = replace(evalset, gates=tuple(held(each) for each in evalset.gates))
+        strict = self.held(evalset)
+        used = next(each for each in strict.gates if each.kind == gate.kind)
+        attempt = self.attempt(evalset, shared) if is_counted(gate.kind) else None
+        if attempt is not None and (refused := refuse(attempt, evalset, used)):
+            return refused
+        levels = Levels(attempt.entry.alpha if attempt else self.alpha, sum(file.hypotheses for file in self.required))
         verdict = judge_gate(strict, used, overlaps, levels, stage, corroborate=self.corroborate)
-        return settle(self.policy.policy, gate, used, verdict)
+        verdict = settle(self.policy.policy, gate, used, verdict)
+        if attempt is not None:
+            verdict = keep_result(verdict, attempt)
+        if evalset.attempts.feedback == "sealed":
+            verdict = seal(verdict)
+        return say_used_up(verdict, attempt, used, alpha=self.alpha) if attempt else verdict
 
 
 VERDICT_PROPERTY = "ftgate.verdict"
@@ -329,7 +375,7 @@ def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None
     """With a space, pytest takes the model directory for a test path and may lose the project's configuration."""
     if "--ft-model" not in written or any(w in ("-c", "--config-file") or w.startswith("--rootdir") for w in written):
         return
-    expected = _ini_above(directory)
+    expected = ini_above(directory)
     if expected is not None and inifile != expected:
         raise Unusable(
             f"with a space after --ft-model, pytest took the model directory for a test path and did not read "
@@ -337,7 +383,8 @@ def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None
         )
 
 
-def _ini_above(directory: Path) -> Path | None:
+def ini_above(directory: Path) -> Path | None:
+    """The configuration file that pytest would read in this directory; None where there is none."""
     for folder in (directory, *directory.parents):
         for name, mark in INI_FILES.items():
             path = folder / name

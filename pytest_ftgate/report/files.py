@@ -56,7 +56,12 @@ def _load(paths: Mapping[str, Path]) -> tuple[list[EvalSet], list[str]]:
     notes: list[str] = []
     for name, path in paths.items():
         try:
-            sets.append(load_evalset(path))
+            evalset = load_evalset(path)
         except InputError as error:
             notes.append(f"The examples of {name} are not listed: {visible(str(error), limit=300)}")
+        else:
+            if evalset.attempts.feedback == "sealed":
+                notes.append(f"The examples of {name} are not listed: its feedback is sealed")
+            else:
+                sets.append(evalset)
     return sets, notes
