@@ -93,6 +93,7 @@ class HFEngine:
             "settings": [self._settings.dtype, self._settings.quantize],
             "device": self._sides.facts["device"],
             "end": sorted(self._end_ids()),
+            "decode": [DECODE_VERSION, not self._unshared],
             "versions": self._versions(),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
