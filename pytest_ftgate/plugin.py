@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from evalsets.types import EvalSet, GateSpec
     from pytest_ftgate.controller import Controller
     from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.identity import Candidate
     from pytest_ftgate.overlap_gate import Overlaps
     from pytest_ftgate.session import Session
     from pytest_ftgate.stage import Progress, StageResult
     from pytest_ftgate.types import Verdict
 
 EVALSET_SUFFIX = ".eval.yaml"
+INFORMATION = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
+"""Options of pytest that only print something."""
 NEEDS_MODEL = "needs --ft-model=DIR"
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
+CONTROLLER: pytest.StashKey[Controller] = pytest.StashKey()
 SHARED: pytest.StashKey[Path] = pytest.StashKey()
 """Directory that all processes of one run share; removed at its end."""
 
@@ -54,9 +58,11 @@ def positive_int(text: str) -> int:
 
 @pytest.hookimpl(trylast=True)  # after xdist has made its workers' input
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--ft-model") is None:
+    option = config.option
+    if option.ft_model is None and not (option.ft_receipt or option.ft_sign_key or option.ft_verdict == "require"):
         return
     from pytest_ftgate import session
+    from pytest_ftgate.errors import Unusable
 
     try:
         config.stash[SESSION] = session.open_session(
@@ -69,8 +75,9 @@ def pytest_configure(config: pytest.Config) -> None:
             norecursedirs=config.getini("norecursedirs"),
             distributed=vars(config.option).get("dist", "no") != "no",
             in_worker="workerinput" in vars(config),
+            policy_digest=vars(config).get("workerinput", {}).get("ftgate_policy"),
         )
-    except session.Unusable as error:
+    except Unusable as error:
         raise pytest.UsageError(str(error)) from None
     if worker := vars(config).get("workerinput"):
         config.stash[SHARED] = Path(worker["ftgate_shared"])
@@ -79,8 +86,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.stash[SHARED] = shared = Path(tempfile.mkdtemp(prefix="ftgate-"))
     config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
-    controller = Controller(config.stash[SESSION], shared)
-    config.pluginmanager.register(ControllerHooks(config, controller), "ftgate-controller")
+    try:
+        config.stash[CONTROLLER] = controller = Controller(config.stash[SESSION], shared)
+    except Unusable as error:
+        raise pytest.UsageError(str(error)) from None
+    config.add_cleanup(controller.discard_receipt)
+    hooks = {
+        "ftgate-controller": ControllerHooks(config, controller),
+        "ftgate-receipt": ReceiptHook(config, controller),
+    }
+    for name, hook in hooks.items():
+        if config.pluginmanager.register(hook, name) is None:
+            raise pytest.UsageError(f"-p no:{name} blocks the run verdict. Fix: leave it out")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
+    """Around all of pytest: `pytest.exit(returncode=0)` in a hook of a conftest, before or after ours, is no SHIP."""
+    status = yield
+    judging = config.getoption("--ft-model") is not None and "workerinput" not in vars(config)
+    if status != 0 or not judging or any(vars(config.option).get(name) for name in INFORMATION):
+        return status
+    if CONTROLLER in config.stash:
+        return config.stash[CONTROLLER].final_status(int(status))
+    from pytest_ftgate.session import status_without_session
+
+    return status_without_session(config.option, int(status))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -138,8 +169,17 @@ def check_gate(ft_verdict: Verdict) -> None:
 
 
 @pytest.fixture(scope="session")
+def ft_candidate(pytestconfig: pytest.Config) -> Candidate:
+    """What is judged: its directory, its base and their digests. For engines of your own."""
+    return pytestconfig.stash[SESSION].candidate
+
+
+@pytest.fixture(scope="session")
 def ft_engine(pytestconfig: pytest.Config) -> Engine:
-    """What generates answers. Override it in a conftest.py to plug in anything with the same three methods."""
+    """What generates answers. Override it in a conftest.py to plug in anything with the same methods.
+
+    No model ships by answers of unknown origin: `describe()` has to hold what `ft_candidate.describe()` does.
+    """
     return pytestconfig.stash[SESSION].make_engine()
 
 
@@ -171,7 +211,7 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
         return used[-1]
 
     verdict = request.config.stash[SESSION].judge(item.evalset, item.gate, ft_overlaps, stage)
-    item.user_properties += properties(verdict, used)
+    item.user_properties += properties(verdict, item.evalset, used)
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
         pytest.fail(explain(verdict), pytrace=False)
     return verdict
@@ -217,6 +257,7 @@ class ControllerHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput["ftgate_shared"] = str(self._config.stash[SHARED])
+        node.workerinput["ftgate_policy"] = self._config.stash[SESSION].policy.digest
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -224,6 +265,9 @@ class ControllerHooks:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._controller.select(item.nodeid for item in session.items)
+        for item in session.items:
+            if isinstance(item, GateItem) and item.get_closest_marker("xfail"):
+                raise pytest.UsageError(f"{item.nodeid}: a gate cannot be expected to fail. Fix: remove the mark xfail")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -293,6 +337,26 @@ class ControllerHooks:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         session.exitstatus = self._controller.exit_status(int(session.exitstatus))
+
+
+class ReceiptHook:
+    """Around all others: the receipt appears when nothing can change the exit code any more."""
+
+    def __init__(self, config: pytest.Config, controller: Controller) -> None:
+        self._config, self._controller = config, controller
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        try:
+            result = yield
+        except BaseException:  # also Ctrl-C and pytest.exit: what the process returns is not ours to say
+            self._controller.discard_receipt()
+            raise
+        session.exitstatus, message = self._controller.publish_receipt(int(session.exitstatus))
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if message and reporter is not None:
+            reporter.write_line(message)
+        return result
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

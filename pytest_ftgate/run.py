@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from evalsets.errors import InputError
 from evalsets.files import write_text
-from evalsets.types import EvalSet, GateSpec
+from evalsets.types import EvalSet, GateSpec, Json
 from pytest_ftgate.contamination import judge_with_leaks
 from pytest_ftgate.corroboration import corroborate as weigh
 from pytest_ftgate.corroboration import with_corroboration
@@ -20,10 +20,12 @@ from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.gates import GateInput, error_verdict
 from pytest_ftgate.measure import Levels
 from pytest_ftgate.overlap_gate import Overlaps, judge_overlap
+from pytest_ftgate.prompting import question_text
 from pytest_ftgate.scoring import needed_labels
 from pytest_ftgate.stage import StageResult, Work
 from pytest_ftgate.store import from_json, to_json
 from pytest_ftgate.types import Verdict
+from pytest_ftgate.userfunction import scorer_source
 
 STAGE_FILE = "ftgate-stage.json"
 
@@ -109,6 +111,19 @@ def judge_gate(
         return error_verdict(name, gate.kind, error.message, error.fix, reason=type(error).__name__)
     except InputError as error:
         return error_verdict(name, gate.kind, str(error), "see above", reason=type(error).__name__)
+
+
+def evalset_facts(evalset: EvalSet) -> dict[str, Json]:
+    """What a receipt says of an eval set: digests of what was asked and of the code that scored, and how many."""
+    questions = {" ".join(question_text(evalset.prompt, example).split()) for example in evalset.examples}
+    return {
+        "name": evalset.name,
+        "digest": {"sha256": evalset.digest},
+        "n": len(evalset.examples),
+        "distinct": len(questions),
+        "gates": [[gate.kind, gate.bound, dict(gate.options)] for gate in evalset.gates],
+        "scorer": scorer_source(evalset.scorer) if evalset.scorer else None,
+    }
 
 
 def _to_json(result: StageResult) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from pytest_ftgate.engine.prefix import Tokens
 
 Ended = Callable[[list[int]], bool]
 """Whether an answer, all tokens so far, has come to a stop string."""
+NO_TOKEN = -1
+"""Ends a row whose logits hold NaN or infinity: the largest of such numbers is any token, and no answer."""
 
 
 @dataclass(slots=True)
@@ -67,7 +69,8 @@ def greedy(
 ) -> list[list[int]]:
     """New tokens of each row, the end token included: the likeliest token each time, the first of equals.
 
-    A row ends with a token of `ends`, where `ended` says so, or after `max_new_tokens`; rows that have ended leave.
+    A row ends with a token of `ends`, where `ended` says so, after `max_new_tokens`, or with NO_TOKEN where there is no
+    likeliest one; rows that have ended leave.
     """
     answers: list[list[int]] = [[] for _ in range(len(batch.lengths))]
     rows = list(range(len(answers)))
@@ -76,7 +79,7 @@ def greedy(
         done = []
         for slot, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
             answers[row].append(token)
-            if token in ends or ended(answers[row]):
+            if token == NO_TOKEN or token in ends or ended(answers[row]):
                 done.append(slot)
         if len(done) == len(rows) or new == max_new_tokens:
             break
@@ -106,7 +109,13 @@ def step(model: Any, batch: Prompted, chosen: Any) -> Any:
 
 def _likeliest(logits: Any) -> Any:
     # As model.generate does it: in float32, whatever the model computes in.
-    return logits.float().argmax(dim=-1)
+    logits = logits.float()
+    return logits.argmax(dim=-1).masked_fill(not_finite(logits), NO_TOKEN)
+
+
+def not_finite(logits: Any) -> Any:
+    """(rows,) bool: where the numbers of a row (rows, vocabulary) hold NaN or infinity; half precision overflows so."""
+    return ~logits.sum(dim=-1).isfinite()
 
 
 def rewind(batch: Prompted) -> None:

@@ -62,6 +62,7 @@ def identity_lines(engine: Mapping[str, Json]) -> list[str]:
     if not engine:
         return []
     digest, base = str(engine.get("digest", ""))[:12], str(engine.get("base_digest", ""))[:12]
+    own = ["template  the candidate brings its own chat template, unlike the base's; serve it with this one"]
     return [
         visible(f"candidate {engine.get('model')} ({engine.get('kind')}, {digest})", limit=200),
         visible(f"base      {engine.get('base_model')} ({base}); {engine.get('base')}", limit=200),
@@ -70,6 +71,7 @@ def identity_lines(engine: Mapping[str, Json]) -> list[str]:
             f"batch {engine.get('batch_size')}",
             limit=200,
         ),
+        *(own if engine.get("own_chat_template") else ()),
     ]
 
 
@@ -102,7 +104,8 @@ def _rows(verdict: Verdict) -> list[list[str]]:
         return [_pair_row(verdict, c, first=i == 0) for i, c in enumerate(verdict.comparisons)]
     kind = verdict.kind
     if verdict.value is None or verdict.bound is None:
-        return [[verdict.gate, "-", "", "", "", "", str(verdict.n or "-"), "", verdict.outcome]]
+        found = "not judged" if verdict.outcome == "PASS" else "-"
+        return [[verdict.gate, found, "", "", "", "", str(verdict.n or "-"), "", verdict.outcome]]
     if kind == "overlap":
         share = verdict.details.get("share") is True
         found = f"{verdict.value:.1%} leaked" if share else f"{verdict.value:.0f} leaked"
