@@ -16,7 +16,6 @@ from pytest_ftgate.receipt.dsse import KeyFileError
 from pytest_ftgate.receipt.form import render
 from pytest_ftgate.receipt.statement import Judged, statement
 from pytest_ftgate.receipt.writing import Draft
-from pytest_ftgate.run import read_stage
 from pytest_ftgate.session import Session
 from pytest_ftgate.snapshot import Snapshot, differences, take
 from pytest_ftgate.types import Verdict
@@ -156,6 +155,9 @@ def _policy_file(session: Session) -> str | None:
 
 
 def _answers(shared: Path) -> Any:
+    # With the gates comes scipy, which a collection does not need.
+    from pytest_ftgate.run import read_stage
+
     stage = read_stage(shared)
     if stage is None:
         raise FtgateError("the answers of this run are gone")
