@@ -67,7 +67,9 @@ class Proof:
 
     def unproven(self, engine: Mapping[str, Json], verdicts: Collection[Verdict]) -> str:
         """Why it is not known that the answers came from the candidate; "" where it is, or where there were none."""
-        asked = any(verdict.kind != "overlap" for verdict in verdicts)
+        # A gate that cannot pass with what is left of alpha asks no model.
+        refused = {v.gate for v in verdicts if v.reason == "CANNOT_PASS_AT_N" and v.value is None}
+        asked = any(v.kind != "overlap" and v.gate not in refused for v in verdicts)
         if self._before is None or not (asked or engine):
             return ""
         if engine.get("digest") == side_digest(self._before.base, self._before.candidate):
