@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from evalsets.types import GateKind
 from pytest_ftgate.session import STAGE_PROPERTY, VERDICT_PROPERTY, Session
-from pytest_ftgate.types import Comparison, Verdict
+from pytest_ftgate.types import Comparison, SliceResult, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
 
 Phase = Literal["setup", "call", "teardown"]
@@ -108,7 +108,7 @@ class Controller:
     def summary(self) -> list[str]:
         """The last section of the terminal."""
         from pytest_ftgate.report.sanitise import visible
-        from pytest_ftgate.report.terminal import counts_line, gate_table, identity_lines
+        from pytest_ftgate.report.terminal import counts_line, gate_table, identity_lines, slice_table
 
         if self._decision is None:
             return []
@@ -117,6 +117,8 @@ class Controller:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
+            if slices := slice_table(self._ordered()):
+                lines += [*slices.splitlines(), ""]
         return [*lines, *(visible(problem) for problem in (*self.problems, *self._unasked())), self.decision_text()]
 
     def _unasked(self) -> list[str]:
@@ -182,5 +184,10 @@ class Controller:
 
 def _verdict(value: dict[str, Any]) -> Verdict:
     comparisons = tuple(Comparison(**{**c, "interval": tuple(c["interval"])}) for c in value["comparisons"])
-    interval = tuple(value["interval"]) if value["interval"] is not None else None
-    return Verdict(**{**value, "comparisons": comparisons, "interval": interval, "worst": tuple(value["worst"])})
+    slices = tuple(SliceResult(**{**one, "interval": _pair(one["interval"])}) for one in value["slices"])
+    pairs = {"comparisons": comparisons, "interval": _pair(value["interval"]), "slices": slices}
+    return Verdict(**{**value, **pairs, "worst": tuple(value["worst"])})
+
+
+def _pair(value: list[float] | None) -> tuple[float, float] | None:
+    return None if value is None else (value[0], value[1])

@@ -92,6 +92,8 @@ class Session:
 
     def before(self, gates: Sequence[tuple[EvalSet, GateSpec]]) -> list[str]:
         """Lines about gates that cannot pass with their examples, or hardly will; nothing is generated for this."""
+        if not gates:  # nothing to import for where nothing is judged
+            return []
         from pytest_ftgate.preflight import warnings_before
 
         known = [(evalset, gate, self.levels(evalset).alpha) for evalset, gate in gates]

@@ -25,7 +25,7 @@ from pytest_ftgate.settled import Looks, as_far_as_settled, cannot_stop, in_orde
 from pytest_ftgate.types import Verdict
 
 unplanned = mock.patch(
-    "pytest_ftgate.gates.paired_shortfall", mock.Mock(return_value=Shortfall("UNDERPOWERED", "why", "fix"))
+    "pytest_ftgate.gates.paired.paired_shortfall", mock.Mock(return_value=Shortfall("UNDERPOWERED", "why", "fix"))
 )
 REFERENCES = ("base", "zero_shot", "few_shot")
 
