@@ -29,13 +29,14 @@ from evalsets.wording import brief, listed, shown
 
 EVALSET_SUFFIX = ".eval.yaml"
 
-_BOUNDS = {
+BOUND_KEYS = {
     "overlap": "max",
     "format": "min_rate",
     "accuracy": "min",
     "beats_baseline": "min_gain",
     "forgetting": "max_drop",
 }
+"""Kind of gate -> the key that holds its bound (of overlap, `max_rate` is the other one)."""
 _SCORED = ("accuracy", "beats_baseline", "forgetting")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -92,7 +93,7 @@ def load_evalset(path: Path) -> EvalSet:
     check_scorer(reading, scorer, examples)
     prompt = read_prompt(reading, examples)
     baselines = read_baselines(reading, prompt, examples)
-    slices = read_slices(reading, examples, _BOUNDS)
+    slices = read_slices(reading, examples, BOUND_KEYS)
     format_schema = _check_format(reading)
     _check_overlap(reading, len(examples))
     if reading.problems:
@@ -168,7 +169,7 @@ def _gates(document: Document) -> tuple[GateSpec, ...]:
 
 def _gate(document: Document, kind: Any, written: Mapping[str, Json]) -> GateSpec:
     options = dict(written)
-    bound = _BOUNDS[kind]
+    bound = BOUND_KEYS[kind]
     if kind == "overlap":
         bound = "max_rate" if "max_rate" in written else "max"
         options = {"excess_only": False, "train": [], **written}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from evalsets.types import GateKind
+from pytest_ftgate.policy.enforce import left_out, unmet, waived
 from pytest_ftgate.session import STAGE_PROPERTY, VERDICT_PROPERTY, Session
 from pytest_ftgate.types import Comparison, SliceResult, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
@@ -77,8 +78,17 @@ class Controller:
         if not self.wants_verdict:
             return None
         required = [name for file in self.session.required for name in file.gate_names]
+        policy, files = self.session.policy, self.session.required
         self._decision = decide(
-            RunFacts(required, sorted(self._selected), dict(self._verdicts), len(self._other_failures))
+            RunFacts(
+                required,
+                sorted(self._selected),
+                dict(self._verdicts),
+                len(self._other_failures),
+                partial_because=left_out(policy.policy, files, self.session.root.resolve()),
+                unmet=unmet(policy, files, self._engine),
+                waived=waived(self._verdicts.values()),
+            )
         )
         self._write()
         return self._decision
@@ -112,14 +122,15 @@ class Controller:
 
         if self._decision is None:
             return []
-        lines = identity_lines(self._engine)
+        lines = [*identity_lines(self._engine), *(visible(line, limit=1000) for line in self.session.policy.lines())]
         if self._counts:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
             if slices := slice_table(self._ordered()):
                 lines += [*slices.splitlines(), ""]
-        return [*lines, *(visible(problem) for problem in (*self.problems, *self._unasked())), self.decision_text()]
+        said = (*self.session.notes, *self.problems, *self._unasked())
+        return [*lines, *(visible(line) for line in said), self.decision_text()]
 
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""
@@ -141,6 +152,10 @@ class Controller:
             self._decision = Decision("NOT_EVALUATED", "the run was stopped before its gates were judged")
             self._write()
         return EXIT_CODES[self._decision.verdict] if self._decision else status
+
+    def final_status(self, status: int) -> int:
+        """The very last word on what the process returns: whatever made it 0, only SHIP is."""
+        return self.exit_status(status) if status == 0 else status
 
     def _gate_name(self, nodeid: str) -> str | None:
         """`evals/tickets.eval.yaml::accuracy` -> `tickets::accuracy`; None for other tests."""
@@ -165,10 +180,13 @@ class Controller:
         from evalsets.files import write_text
         from pytest_ftgate.report.machine import verdict_json
 
-        write_text(path, verdict_json(decision, self._ordered(), self._engine, self._counts, self.session.command))
+        policy = self.session.policy.describe()
+        text = verdict_json(decision, self._ordered(), self._engine, self._counts, self.session.command, policy=policy)
+        write_text(path, text)
 
     def _write_html(self, path: Path, decision: Decision) -> None:
         from pytest_ftgate.report.files import write_html
+        from pytest_ftgate.report.sanitise import visible
 
         write_html(
             path,
@@ -179,6 +197,7 @@ class Controller:
             command=self.session.command,
             shared=self._shared,
             evalsets={file.name: file.path for file in self.session.required},
+            notes=[visible(line, limit=1000) for line in self.session.policy.lines()],
         )
 
 

@@ -34,6 +34,18 @@ OPTIONS = (
         "auto (default): require where the environment variable CI is set, else pytest's own exit codes.",
         {"choices": ("auto", "require", "off"), "default": "auto"},
     ),
+    Option(
+        "--ft-policy",
+        "What the run is held to: required gates, lowest bounds, the base, the runtime (docs/policy.md). Default: the "
+        "nearest ftgate.toml, from where pytest is started and from its root upwards, if there is one.",
+        {"metavar": "FILE"},
+    ),
+    Option(
+        "--ft-policy-ref",
+        "A git ref, for instance origin/main: wherever policy, gates or bounds there are stricter than here, those "
+        "count, and what differs is said. So no change lowers the bar that it is measured by.",
+        {"metavar": "REF"},
+    ),
     Option("--ft-device", "Where to run: auto (default; cuda if present), cpu, cuda, cuda:1.", {"default": "auto"}),
     Option(
         "--ft-dtype",
@@ -52,8 +64,9 @@ OPTIONS = (
     ),
     Option(
         "--ft-cache",
-        "Which stored generations may be used: all, base, off. auto (default): base when a verdict is required, else "
-        "all. They lie in .ftgate/cache, keyed by weights, tokens, settings and versions.",
+        "Which stored generations may be used: all, base, off. auto (default): where a verdict is required, what the "
+        "policy allows (base; all is refused there), else all. They lie in .ftgate/cache, keyed by weights, tokens, "
+        "settings and versions.",
         {"choices": ("auto", "all", "base", "off"), "default": "auto"},
     ),
     Option(

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from pytest_ftgate.types import Verdict
 
 EVALSET_SUFFIX = ".eval.yaml"
+INFORMATION = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
+"""Options of pytest that only print something."""
 NEEDS_MODEL = "needs --ft-model=DIR"
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
+CONTROLLER: pytest.StashKey[Controller] = pytest.StashKey()
 SHARED: pytest.StashKey[Path] = pytest.StashKey()
 """Directory that all processes of one run share; removed at its end."""
 
@@ -69,6 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
             norecursedirs=config.getini("norecursedirs"),
             distributed=vars(config.option).get("dist", "no") != "no",
             in_worker="workerinput" in vars(config),
+            policy_digest=vars(config).get("workerinput", {}).get("ftgate_policy"),
         )
     except session.Unusable as error:
         raise pytest.UsageError(str(error)) from None
@@ -79,8 +83,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.stash[SHARED] = shared = Path(tempfile.mkdtemp(prefix="ftgate-"))
     config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
-    controller = Controller(config.stash[SESSION], shared)
+    config.stash[CONTROLLER] = controller = Controller(config.stash[SESSION], shared)
     config.pluginmanager.register(ControllerHooks(config, controller), "ftgate-controller")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
+    """Around all of pytest: `pytest.exit(returncode=0)` in a hook of a conftest, before or after ours, is no SHIP."""
+    status = yield
+    judging = config.getoption("--ft-model") is not None and "workerinput" not in vars(config)
+    if status != 0 or not judging or any(vars(config.option).get(name) for name in INFORMATION):
+        return status
+    if CONTROLLER in config.stash:
+        return config.stash[CONTROLLER].final_status(int(status))
+    from pytest_ftgate.session import status_without_session
+
+    return status_without_session(config.option, int(status))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -226,6 +244,7 @@ class ControllerHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput["ftgate_shared"] = str(self._config.stash[SHARED])
+        node.workerinput["ftgate_policy"] = self._config.stash[SESSION].policy.digest
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,15 +40,33 @@ class EvalSetFile:
         return sum(count.get(gate.kind, 1) for gate in self.gates) + self.sliced
 
 
+_ALMOST = re.compile(r".+[._-]evals?(set)?\.(ya?ml|json)", re.IGNORECASE)
+
+
 def files_on_disk(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]) -> list[Path]:
     """Eval-set files under the positional arguments of pytest; of a file or node id, all in its directory."""
+    return _files(args, directory, norecursedirs, lambda name: name.endswith(EVALSET_SUFFIX))
+
+
+def almost_evalsets(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]) -> list[Path]:
+    """Files there that are called nearly like an eval set (`tickets.eval.yml`): nobody collects their gates."""
+
+    def almost(name: str) -> bool:
+        return _ALMOST.fullmatch(name) is not None and not name.endswith(EVALSET_SUFFIX)
+
+    return _files(args, directory, norecursedirs, almost)
+
+
+def _files(
+    args: Sequence[str], directory: Path, norecursedirs: Sequence[str], wanted: Callable[[str], bool]
+) -> list[Path]:
     found: set[Path] = set()
     for arg in args:
         path = (directory / arg.split("::", 1)[0]).resolve()
         if path.is_dir():
-            found.update(_walk(path, norecursedirs))
-        elif path.name.endswith(EVALSET_SUFFIX):
-            found.update(p for p in path.parent.glob(f"*{EVALSET_SUFFIX}") if p.is_file())
+            found.update(_walk(path, norecursedirs, wanted))
+        elif path.name.endswith(EVALSET_SUFFIX) and path.parent.is_dir():
+            found.update(p for p in path.parent.iterdir() if wanted(p.name) and p.is_file())
     return sorted(found)
 
 
@@ -57,7 +76,7 @@ def read_files(paths: Sequence[Path]) -> list[EvalSetFile]:
     return [EvalSetFile(path, h.name, h.gates, len(h.rungs), len(h.sliced)) for path, h in headers]
 
 
-def _walk(top: Path, norecursedirs: Sequence[str]) -> Iterator[Path]:
+def _walk(top: Path, norecursedirs: Sequence[str], wanted: Callable[[str], bool]) -> Iterator[Path]:
     """Links to directories are followed, as pytest does, but never into a directory that holds the link."""
     for directory, names, files in os.walk(top, followlinks=True):
         here = Path(directory)
@@ -65,14 +84,19 @@ def _walk(top: Path, norecursedirs: Sequence[str]) -> Iterator[Path]:
         names[:] = sorted(
             n for n in names if not _skipped(here / n, norecursedirs) and (here / n).resolve() not in above
         )
-        yield from (here / f for f in files if f.endswith(EVALSET_SUFFIX) and (here / f).is_file())
+        yield from (here / f for f in files if wanted(f) and (here / f).is_file())
 
 
 def _skipped(path: Path, norecursedirs: Sequence[str]) -> bool:
     """Directories that pytest does not enter either: caches, its norecursedirs, and virtual environments."""
-    if path.name == "__pycache__" or any(_matches(path, pattern) for pattern in norecursedirs):
+    if path.name == "__pycache__" or matches_norecurse(path, norecursedirs):
         return True
     return (path / "pyvenv.cfg").is_file() or (path / "conda-meta" / "history").is_file()
+
+
+def matches_norecurse(path: Path, norecursedirs: Sequence[str]) -> bool:
+    """Whether pytest would not enter this directory."""
+    return any(_matches(path, pattern) for pattern in norecursedirs)
 
 
 def _matches(path: Path, pattern: str) -> bool:

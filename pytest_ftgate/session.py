@@ -8,17 +8,23 @@ import os
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from evalsets.errors import InputError
 from evalsets.loader import load_evalset, read_header
 from evalsets.types import EvalSet, GateSpec
-from pytest_ftgate.errors import IdentityError
-from pytest_ftgate.identity import Candidate, resolve_candidate
-from pytest_ftgate.required import EvalSetFile, files_on_disk, read_files
+from evalsets.wording import shown
+from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.identity import Candidate, check_recorded_files, resolve_candidate
+from pytest_ftgate.policy.enforce import check_base, settle
+from pytest_ftgate.policy.load import Where, load_in_force
+from pytest_ftgate.policy.merge import tightened
+from pytest_ftgate.policy.types import CacheRule, PolicyInForce
+from pytest_ftgate.required import EvalSetFile, almost_evalsets, files_on_disk, read_files
+from pytest_ftgate.verdict import EXIT_CODES
 
 if TYPE_CHECKING:
     from pytest_ftgate.engine.protocol import Engine
@@ -27,7 +33,6 @@ if TYPE_CHECKING:
     from pytest_ftgate.stage import CacheMode, Progress, StageResult, Stopping
     from pytest_ftgate.types import Verdict
 
-ALPHA = 0.05
 STORE = Path(".ftgate", "cache")
 NEEDED = ("torch", "transformers", "peft", "safetensors")
 INI_FILES = {
@@ -53,6 +58,8 @@ class Session:
     candidate: Candidate
     required: tuple[EvalSetFile, ...]
     """Eval-set files on disk under the paths given, whatever was selected; () where they cannot be read."""
+    policy: PolicyInForce
+    """What the run is held to."""
     verdict_required: bool
     verdict_off: bool
     cache: CacheMode
@@ -70,12 +77,17 @@ class Session:
     collect_only: bool
     command: str
     """How the run was started, for the report."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the files, for header and summary."""
+    policy_changed: bool = False
+    """Whether this process read another policy, or other gates, than the one that decides."""
 
     def header(self) -> str:
         """The line in pytest's header."""
         mode = "required" if self.verdict_required else "off" if self.verdict_off else "for information"
         kind = "adapter" if self.candidate.kind == "adapter" else "full model"
-        return f"ftgate: {kind} {self.candidate.path.name} on base {self.candidate.base_path.name}; verdict: {mode}"
+        line = f"ftgate: {kind} {self.candidate.path.name} on base {self.candidate.base_path.name}; verdict: {mode}"
+        return "\n".join([line, *(f"ftgate: {note}" for note in self.notes)])
 
     def make_engine(self) -> Engine:
         """The transformers engine; nothing is loaded yet."""
@@ -88,7 +100,15 @@ class Session:
         """Error rates of the gates of one eval set."""
         from pytest_ftgate.measure import Levels
 
-        return Levels(ALPHA, sum(file.hypotheses for file in self.required))
+        return Levels(self.policy.policy.alpha, sum(file.hypotheses for file in self.required))
+
+    def _held(self, evalset: EvalSet, gate: GateSpec) -> tuple[EvalSet, GateSpec]:
+        """Eval set and gate with the bounds that the policy makes of theirs."""
+
+        def held(given: GateSpec) -> GateSpec:
+            return tightened(given, f"{evalset.name}::{given.kind}", self.policy, len(evalset.examples))
+
+        return replace(evalset, gates=tuple(held(each) for each in evalset.gates)), held(gate)
 
     def before(self, gates: Sequence[tuple[EvalSet, GateSpec]]) -> list[str]:
         """Lines about gates that cannot pass with their examples, or hardly will; nothing is generated for this."""
@@ -96,7 +116,7 @@ class Session:
             return []
         from pytest_ftgate.preflight import warnings_before
 
-        known = [(evalset, gate, self.levels(evalset).alpha) for evalset, gate in gates]
+        known = [(*self._held(evalset, gate), self.levels(evalset).alpha) for evalset, gate in gates]
         return warnings_before(known, judge_hopeless=self.judge_hopeless)
 
     def run_stage(
@@ -122,7 +142,8 @@ class Session:
             return stopping_for(evalset, judged, self.levels(evalset), overlaps.leaked)
 
         def compute() -> StageResult:
-            chosen = [(evalset, gate) for evalset, gate in gates if useful(evalset, gate)]
+            held = [self._held(evalset, gate) for evalset, gate in gates]
+            chosen = [(evalset, gate) for evalset, gate in held if useful(evalset, gate)]
             work = work_for(chosen, corroborate=self.corroborate, stopping=stopping)
             with warnings.catch_warnings():
                 # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
@@ -139,18 +160,25 @@ class Session:
         return Overlaps(self.candidate)
 
     def judge(self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult]) -> Verdict:
-        """The Verdict of one gate."""
+        """The Verdict of one gate, held to the policy."""
+        from pytest_ftgate.gates import error_verdict
         from pytest_ftgate.run import judge_gate
 
-        return judge_gate(
-            evalset,
-            gate,
+        if self.policy_changed:
+            why, name = "policy or eval sets were changed while the run was starting", f"{evalset.name}::{gate.kind}"
+            return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")
+
+        strict, used = self._held(evalset, gate)
+        verdict = judge_gate(
+            strict,
+            used,
             overlaps,
             self.levels(evalset),
             stage,
             corroborate=self.corroborate,
             judge_hopeless=self.judge_hopeless,
         )
+        return settle(self.policy.policy, gate, used, verdict)
 
 
 VERDICT_PROPERTY = "ftgate.verdict"
@@ -184,10 +212,12 @@ def open_session(
     norecursedirs: Sequence[str],
     distributed: bool = False,
     in_worker: bool = False,
+    policy_digest: str | None = None,
 ) -> Session:
     """Check the `--ft-...` options (attributes of `option`, as argparse names them). Raises Unusable.
 
-    `distributed`: this process is the controller of workers, which are going to collect; `in_worker`: it is one.
+    `distributed`: this process is the controller of workers, which are going to collect; `in_worker`: it is one, and
+    `policy_digest` is what the controller's policy has.
     """
     for old in (option.ft_json, option.ft_html):
         if old and not (in_worker or option.collectonly):
@@ -198,20 +228,26 @@ def open_session(
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise Unusable(f'judging a model needs {", ".join(missing)}: pip install "pytest-ftgate[hf]"')
+    verdict_required = is_verdict_required(option)
+    required = _required(args, directory, norecursedirs, full=distributed and not option.collectonly)
+    where = Where(option.ft_policy, option.ft_policy_ref, directory, root.resolve(), args, norecursedirs)
+    prove = not (option.collectonly or in_worker)
     try:
-        prove = not (option.collectonly or in_worker)
-        candidate = resolve_candidate(option.ft_model, option.ft_base, directory, prove_base=prove)
-    except IdentityError as error:
+        candidate = resolve_candidate(option.ft_model, option.ft_base, directory, prove_base=False)
+        policy = load_in_force(where, required, compare=prove)
+        if prove:
+            check_recorded_files(candidate)
+            check_base(policy.policy, candidate, option.ft_base)
+    except (FtgateError, InputError) as error:
         raise Unusable(str(error)) from None
-    verdict_required = option.ft_verdict == "require" or (option.ft_verdict == "auto" and bool(os.environ.get("CI")))
-    usual: CacheMode = "base" if verdict_required else "all"
-    cache: CacheMode = usual if option.ft_cache == "auto" else option.ft_cache
     return Session(
         candidate=candidate,
-        required=_required(args, directory, norecursedirs, full=distributed and not option.collectonly),
+        required=required,
+        policy=policy,
+        policy_changed=policy_digest not in (None, policy.digest),
         verdict_required=verdict_required,
         verdict_off=option.ft_verdict == "off",
-        cache=cache,
+        cache=_cache(option.ft_cache, policy.policy.cache, verdict_required=verdict_required),
         root=root,
         device=option.ft_device,
         dtype=option.ft_dtype,
@@ -224,7 +260,46 @@ def open_session(
         judge_hopeless=option.ft_judge_hopeless,
         collect_only=option.collectonly,
         command=shlex.join(["pytest", *(str(w) for w in written)]),
+        notes=_misnamed(args, directory, norecursedirs, verdict_required=verdict_required),
     )
+
+
+def _cache(asked: CacheMode | Literal["auto"], allowed: CacheRule, *, verdict_required: bool) -> CacheMode:
+    """Which stored generations are used. A verdict rests on fresh answers of the candidate, whatever was asked."""
+    if not verdict_required:
+        return "all" if asked == "auto" else asked
+    if asked == "auto":
+        return allowed
+    if asked == "all" or (asked == "base" and allowed == "off"):
+        raise Unusable(
+            f"--ft-cache={asked} where a verdict is required: the policy allows "
+            f"{'stored answers of the base only' if allowed == 'base' else 'no stored answers'}. Fix: leave --ft-cache "
+            f"out, or ask for no verdict (--ft-verdict=off)"
+        )
+    return asked
+
+
+def _misnamed(
+    args: Sequence[str], directory: Path, norecursedirs: Sequence[str], *, verdict_required: bool
+) -> tuple[str, ...]:
+    """Files that look like eval sets and are none: a gate that nobody collects would be missed by nobody."""
+    notes = tuple(
+        f"{shown(path)} is not an eval set: did you mean {path.stem.partition('.')[0]}.eval.yaml?"
+        for path in almost_evalsets(args, directory, norecursedirs)
+    )
+    if notes and verdict_required:
+        raise Unusable("\n".join([*notes, "Fix: rename the file, or keep it outside the paths given to pytest"]))
+    return notes
+
+
+def is_verdict_required(option: Any) -> bool:
+    """Whether only SHIP may end with 0."""
+    return option.ft_verdict == "require" or (option.ft_verdict == "auto" and bool(os.environ.get("CI")))
+
+
+def status_without_session(option: Any, status: int) -> int:
+    """What a run returns that asked for a verdict and was ended before the plugin was set up."""
+    return EXIT_CODES["NOT_EVALUATED"] if is_verdict_required(option) else status
 
 
 def load_for_collection(path: Path, *, full: bool) -> tuple[EvalSet | None, tuple[GateSpec, ...]]:

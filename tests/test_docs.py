@@ -14,10 +14,12 @@ from evalsets.schema import schema_problems
 from evalsets.strictyaml import parse_yaml
 from pytest_ftgate.cli import VERBS
 from pytest_ftgate.options import OPTIONS
+from pytest_ftgate.policy.file import parse_policy, policy_schema
 from training.config import training_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/tickets/README.md")]
+NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/tickets/README.md", "docs/policy.md")
+DOCUMENTS = [ROOT / name for name in NAMES]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTEST_OPTIONS = ("-k", "-n", "--junitxml", "-m", "--lf", "-x")
 
@@ -46,6 +48,17 @@ def test_yaml_snippets_are_what_they_say(text: str) -> None:
     else:
         assert ".github/workflows" in first
         check_command(yaml.safe_load(text)["jobs"]["gate"]["steps"][-1]["run"])
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in snippets("toml")])
+def test_toml_snippets_are_policies(text: str) -> None:
+    parse_policy(text, name="snippet", directory=ROOT)
+    # Every key is shown, so that nobody has to read the schema.
+    tables = policy_schema()["properties"]
+    keys = {key for table in ("policy", "runtime") for key in tables[table]["properties"]}
+    for name in ("floors", "ceilings"):
+        keys |= set(tables["policy"]["properties"][name]["properties"])
+    assert {key for key in keys if key not in text} == set()
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in snippets("console")])

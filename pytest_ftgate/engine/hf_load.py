@@ -78,6 +78,7 @@ def load(candidate: Candidate, settings: Settings) -> Sides:
     tuned_tokenizer = _load_tokenizer(candidate.path) if candidate.has_tokenizer else base_tokenizer
     facts: dict[str, Json] = {
         "device": _device_name(device),
+        "device_type": device.type,
         "dtype": str(dtype).removeprefix("torch."),
         "quantize": settings.quantize,
         "own_chat_template": tuned_tokenizer.chat_template != base_tokenizer.chat_template,

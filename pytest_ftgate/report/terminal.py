@@ -103,7 +103,8 @@ def _rows(verdict: Verdict) -> list[list[str]]:
         return [_pair_row(verdict, c, first=i == 0) for i, c in enumerate(verdict.comparisons)]
     kind = verdict.kind
     if verdict.value is None or verdict.bound is None:
-        return [[verdict.gate, "-", "", "", "", "", str(verdict.n or "-"), "", verdict.outcome]]
+        found = "not judged" if verdict.outcome == "PASS" else "-"
+        return [[verdict.gate, found, "", "", "", "", str(verdict.n or "-"), "", verdict.outcome]]
     if kind == "overlap":
         share = verdict.details.get("share") is True
         found = f"{verdict.value:.1%} leaked" if share else f"{verdict.value:.0f} leaked"
