@@ -192,6 +192,9 @@ class EvalSet:
     """How graded scores and clusters are tested: `guaranteed` (betting) or `approx` (Student's t, labelled)."""
     attempts: AttemptPolicy = AttemptPolicy()
 
+    early_stop: bool = False
+    """Whether gates may be decided before the last example, at the price of a stricter test at the last one."""
+
     def bounded_slices(self, kind: GateKind) -> tuple[SliceSpec, ...]:
         """Slices whose own bound is part of the gate of this kind: each must be certified for it to pass."""
         return tuple(one for one in self.slices if kind in one.bounds)

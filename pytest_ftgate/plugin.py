@@ -121,6 +121,15 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return session.header() if session else None
 
 
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        return []
+    from pytest_ftgate.selection import before
+
+    return before(session, _gates_of(items), config.stash[SHARED])
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if file_path.name.endswith(EVALSET_SUFFIX):
         return EvalSetCollector.from_parent(parent, path=file_path)
@@ -186,11 +195,17 @@ def ft_engine(pytestconfig: pytest.Config) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine) -> StageResult:
+def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine, ft_overlaps: Overlaps) -> StageResult:
     """Every answer that the selected gates need, generated once for all workers."""
-    config = request.config
-    gates = [(i.evalset, i.gate) for i in request.session.items if isinstance(i, GateItem) and i.evalset]
-    return config.stash[SESSION].run_stage(gates, ft_engine, config.stash[SHARED], _LiveProgress(config))
+    config, gates = request.config, _gates_of(request.session.items)
+    progress = _LiveProgress(config)
+    from pytest_ftgate.selection import run_stage
+
+    return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, config.stash[SHARED], progress)
+
+
+def _gates_of(items: Iterable[pytest.Item]) -> list[tuple[EvalSet, GateSpec]]:
+    return [(item.evalset, item.gate) for item in items if isinstance(item, GateItem) and item.evalset]
 
 
 @pytest.fixture(scope="session")

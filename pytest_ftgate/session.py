@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -31,8 +30,9 @@ from pytest_ftgate.verdict import EXIT_CODES
 if TYPE_CHECKING:
     from pytest_ftgate.attempts import Attempt
     from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.measure import Levels
     from pytest_ftgate.overlap_gate import Overlaps
-    from pytest_ftgate.stage import CacheMode, Progress, StageResult
+    from pytest_ftgate.stage import CacheMode, StageResult
     from pytest_ftgate.types import Verdict
 
 STORE = Path(".ftgate", "cache")
@@ -72,6 +72,8 @@ class Session:
     receipt: ReceiptSettings | None
     """The receipt that was asked for; None without --ft-receipt, and in workers."""
     corroborate: bool
+    all_answers: bool
+    judge_hopeless: bool
     collect_only: bool
     command: str
     """How the run was started, for the report."""
@@ -99,25 +101,14 @@ class Session:
 
         return HFEngine(self.candidate, Settings(self.device, self.dtype, self.quantize, self.batch_size))
 
-    def run_stage(
-        self,
-        gates: Sequence[tuple[EvalSet, GateSpec]],
-        engine: Engine,
-        shared: Path,
-        report: Callable[[Progress], None],
-    ) -> StageResult:
-        """Every answer that `gates` need; computed by the first process, read by the others. Raises FtgateError."""
-        from pytest_ftgate.run import shared_stage, work_for
-        from pytest_ftgate.stage import run_stage
+    def levels(self, evalset: EvalSet, shared: Path) -> Levels:
+        """Error rates of the gates of one eval set: alpha is what is left for this attempt."""
+        from pytest_ftgate.attempts import is_counted
+        from pytest_ftgate.measure import Levels
 
-        def compute() -> StageResult:
-            work = work_for(list(gates), corroborate=self.corroborate)
-            with warnings.catch_warnings():
-                # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
-                warnings.simplefilter("ignore")
-                return run_stage(work, engine, store_root=self.root / STORE, cache=self.cache, report=report)
-
-        return shared_stage(shared, compute)
+        counted = any(is_counted(gate.kind) for gate in evalset.gates)
+        alpha = self.attempt(evalset, shared).entry.alpha if counted else self.alpha
+        return Levels(alpha, sum(file.hypotheses for file in self.required))
 
     def make_overlaps(self) -> Overlaps:
         """Where gates ask what the training data and an eval set share."""
@@ -170,7 +161,6 @@ class Session:
         from pytest_ftgate.attempt_verdicts import keep_result, refuse, say_used_up, seal
         from pytest_ftgate.attempts import is_counted
         from pytest_ftgate.gates import error_verdict
-        from pytest_ftgate.measure import Levels
         from pytest_ftgate.run import judge_gate
 
         if self.policy_changed:
@@ -181,8 +171,15 @@ class Session:
         attempt = self.attempt(evalset, shared) if is_counted(gate.kind) else None
         if attempt is not None and (refused := refuse(attempt, evalset, used)):
             return refused
-        levels = Levels(attempt.entry.alpha if attempt else self.alpha, sum(file.hypotheses for file in self.required))
-        verdict = judge_gate(strict, used, overlaps, levels, stage, corroborate=self.corroborate)
+        verdict = judge_gate(
+            strict,
+            used,
+            overlaps,
+            self.levels(evalset, shared),
+            stage,
+            corroborate=self.corroborate,
+            judge_hopeless=self.judge_hopeless,
+        )
         verdict = settle(self.policy.policy, gate, used, verdict)
         if attempt is not None:
             verdict = keep_result(verdict, attempt)
@@ -278,6 +275,8 @@ def open_session(
         html_path=directory / option.ft_html if option.ft_html else None,
         receipt=receipt,
         corroborate=option.ft_corroborate,
+        all_answers=option.ft_all_answers,
+        judge_hopeless=option.ft_judge_hopeless,
         collect_only=option.collectonly,
         command=shlex.join(["pytest", *(str(w) for w in written)]),
         notes=_misnamed(args, directory, norecursedirs, verdict_required=verdict_required),

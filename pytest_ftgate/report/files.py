@@ -45,7 +45,7 @@ def write_html(
         counts=counts,
         withheld=stage.withheld if stage else {},
         command=command,
-        rows=example_rows(sets, answered),
+        rows=example_rows(sets, answered, stage.stopped if stage else {}),
         notes=(*notes, *unread),
     )
     write_text(path, render_html(data))
