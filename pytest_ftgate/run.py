@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from filelock import FileLock
 
 from evalsets.errors import InputError
 from evalsets.files import write_text
-from evalsets.types import EvalSet, GateSpec
+from evalsets.types import EvalSet, GateSpec, Json
+from pytest_ftgate.attempts import Attempt
 from pytest_ftgate.contamination import judge_with_leaks
 from pytest_ftgate.corroboration import corroborate as weigh
 from pytest_ftgate.corroboration import with_corroboration
@@ -21,13 +22,16 @@ from pytest_ftgate.gates import GateInput, error_verdict
 from pytest_ftgate.measure import Levels
 from pytest_ftgate.overlap_gate import Overlaps, judge_overlap
 from pytest_ftgate.preflight import hopeless_verdict
+from pytest_ftgate.prompting import question_text
 from pytest_ftgate.scoring import needed_labels
 from pytest_ftgate.settled import Looks, as_far_as_settled, cannot_stop, in_order
 from pytest_ftgate.stage import StageResult, Stopping, Work
 from pytest_ftgate.store import from_json, to_json
 from pytest_ftgate.types import Verdict
+from pytest_ftgate.userfunction import scorer_source
 
 STAGE_FILE = "ftgate-stage.json"
+ATTEMPT_FILE = "ftgate-attempt-{}.json"
 
 
 def work_for(
@@ -97,6 +101,21 @@ def _record(target: Path, content: dict[str, Any]) -> None:
     write_text(target, json.dumps(content, allow_nan=False))
 
 
+def shared_attempt(directory: Path, evalset: str, compute: Callable[[], Attempt]) -> Attempt:
+    """Count once, in the first process that comes here: all gates of an eval set are judged at one level."""
+    target = directory / ATTEMPT_FILE.format(evalset)
+    with FileLock(directory / "ftgate-attempt.lock"):
+        if not target.is_file():
+            _record(target, compute().to_json())
+        return Attempt.from_json(json.loads(target.read_text(encoding="utf-8")))
+
+
+def read_attempts(directory: Path, evalsets: Iterable[str]) -> list[Attempt]:
+    """What `shared_attempt` counted for these eval sets; those that were not judged are left out."""
+    files = [directory / ATTEMPT_FILE.format(name) for name in evalsets]
+    return [Attempt.from_json(json.loads(f.read_text(encoding="utf-8"))) for f in files if f.is_file()]
+
+
 def read_stage(directory: Path) -> StageResult | None:
     """What `shared_stage` wrote into this directory; None where no stage ran, or it failed."""
     target = directory / STAGE_FILE
@@ -138,6 +157,19 @@ def judge_gate(
         return error_verdict(name, gate.kind, error.message, error.fix, reason=type(error).__name__)
     except InputError as error:
         return error_verdict(name, gate.kind, str(error), "see above", reason=type(error).__name__)
+
+
+def evalset_facts(evalset: EvalSet) -> dict[str, Json]:
+    """What a receipt says of an eval set: digests of what was asked and of the code that scored, and how many."""
+    questions = {" ".join(question_text(evalset.prompt, example).split()) for example in evalset.examples}
+    return {
+        "name": evalset.name,
+        "digest": {"sha256": evalset.digest},
+        "n": len(evalset.examples),
+        "distinct": len(questions),
+        "gates": [[gate.kind, gate.bound, dict(gate.options)] for gate in evalset.gates],
+        "scorer": scorer_source(evalset.scorer) if evalset.scorer else None,
+    }
 
 
 def _to_json(result: StageResult) -> dict[str, Any]:

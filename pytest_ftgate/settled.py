@@ -45,6 +45,8 @@ def in_order(evalset: EvalSet) -> tuple[Example, ...]:
 
 def cannot_stop(evalset: EvalSet, gates: Sequence[GateSpec]) -> str:
     """Why these gates need every example answered, in a few words; "" where the proof above covers them."""
+    if evalset.slices:
+        return "slices"
     scored = any(gate.kind in ("accuracy", "beats_baseline", "forgetting") for gate in gates)
     if scored and is_graded(evalset.scorer):
         return "scores between 0 and 1"

@@ -23,7 +23,7 @@ def check_usable(evalset: EvalSet) -> None:
         if gate.kind == "format":
             problems += _problems(partial(make_format_check, gate.options, base_dir=folder), evalset, gate.line)
     if evalset.early_stop and (why := cannot_stop(evalset, evalset.gates)):
-        what = f"expected independent examples with scores of 0 or 1, found {why}"
+        what = f"expected independent examples with scores of 0 or 1 and no slices, found {why}"
         problems.append(Problem(shown(evalset.path), None, "early_stop", what, "leave `early_stop` out"))
     if problems:
         raise EvalSetError(problems)

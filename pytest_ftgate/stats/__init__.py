@@ -45,7 +45,7 @@ from .planning import (
 )
 from .sequential import (
     Curtailment,
-    Levels,
+    StoppingLevels,
     ceiling_e_value,
     curtail_floor,
     curtail_paired,
@@ -70,9 +70,9 @@ __all__ = [
     "Decision",
     "Floats",
     "GateTest",
-    "Levels",
     "NotApproximable",
     "Reason",
+    "StoppingLevels",
     "TooFewClusters",
     "best_p_value",
     "binomial_lower_bound",
