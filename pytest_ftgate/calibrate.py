@@ -20,7 +20,7 @@ from pytest_ftgate.errors import EngineError, FtgateError
 from pytest_ftgate.identity import Candidate, resolve_base
 from pytest_ftgate.prompting import BASE, build_prompts
 from pytest_ftgate.report.sanitise import visible
-from pytest_ftgate.required import files_on_disk
+from pytest_ftgate.required import named_files
 from pytest_ftgate.session import ini_above
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pytest_ftgate.types import Generation
 
 UNUSABLE = 4
-NOT_ENTERED = (".*", "build", "dist", "node_modules", "venv")
 _EPILOG = """\
 The base is asked the task prompt of every eval set once as it is judged, then with another batch size, with another
 dtype and, with --nf4, in 4 bits. Greedy answers differ all the same: sums of floating-point numbers depend on their
@@ -49,13 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     ini = ini_above(Path.cwd())
     root = args.root or (ini.parent if ini else Path.cwd())
     try:
-        evalsets = [load_evalset(path) for path in _paths(args.evals)]
+        evalsets = [load_evalset(path) for path in named_files(args.evals)]
         base = resolve_base(args.base, Path.cwd())
         found, left_out = calibrate(evalsets, base, _variants(args), _say)
         if found:
             path = store_calibration(root, found)
     except (InputError, FtgateError) as error:
-        print(visible(str(error)), file=sys.stderr)
+        print(error, file=sys.stderr)
         return UNUSABLE
     except OSError as error:
         print(f"the result could not be written below {root}: {error.strerror or error}", file=sys.stderr)
@@ -94,18 +93,6 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
     return int(text)
-
-
-def _paths(names: Sequence[str]) -> list[Path]:
-    """Files as they are named, and every eval-set file below a directory."""
-    found: dict[Path, None] = {}
-    for name in names:
-        path = Path(name)
-        inside = files_on_disk([name], Path.cwd(), NOT_ENTERED) if path.is_dir() else [path]
-        if not inside:
-            raise FtgateError(f"no *.eval.yaml file lies below {name}", fix="name an eval-set file")
-        found.update(dict.fromkeys(inside))
-    return list(found)
 
 
 def _variants(args: argparse.Namespace) -> list[Settings]:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pytest_ftgate import __version__
 
 VERBS = {
-    "train": ("training.__main__", "train an adapter from a YAML file and record what it was trained on"),
-    "cache": ("pytest_ftgate.cache_command", "show, verify or clear the stored generations"),
+    "ladder": ("pytest_ftgate.ladder_command", "ask the base with every prompt: is there a gap left to train for?"),
     "plan": ("pytest_ftgate.plan_command", "say what each gate can show with its examples, before a model is loaded"),
-    "cache": ("pytest_ftgate.cache_command", "show, verify or clear the stored generations"),
-    "verify": ("pytest_ftgate.receipt.command", "ask whether a receipt says SHIP for exactly these files"),
+    "train": ("training.__main__", "train an adapter from a YAML file and record what it was trained on"),
     "overlap": ("evalsets.overlap.command", "find training rows that repeat examples of an eval set"),
     "calibrate": ("pytest_ftgate.calibrate", "measure how many answers of the base flip although nothing changed"),
+    "verify": ("pytest_ftgate.receipt.command", "ask whether a receipt says SHIP for exactly these files"),
+    "cache": ("pytest_ftgate.cache_command", "show, verify or clear the stored generations"),
 }
 """verb -> (module with `main(argv) -> int`, what it does)"""
 

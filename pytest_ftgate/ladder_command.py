@@ -18,15 +18,17 @@ from evalsets.errors import InputError
 from evalsets.files import write_text
 from evalsets.loader import load_evalset
 from evalsets.types import EvalSet
-from pytest_ftgate.calibrate import eval_set_paths
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.formats import make_format_check
-from pytest_ftgate.gates import clusters_of, scores_of, unit_of
+from pytest_ftgate.gates import scores_of
+from pytest_ftgate.gates.given import clusters_of, unit_of
 from pytest_ftgate.identity import resolve_base
 from pytest_ftgate.ladder import Answer, Assessment, Climbed, Goal, assess
 from pytest_ftgate.prompting import CANDIDATE, System, build_prompts
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.report.terminal import progress_line
+from pytest_ftgate.required import named_files
+from pytest_ftgate.scoring import needed_labels
 from pytest_ftgate.session import STORE, ini_above
 from pytest_ftgate.usable import check_usable
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pytest_ftgate.types import Generation
 
 UNUSABLE = 4
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 EXIT_CODES: Mapping[Answer, int] = {"FINE_TUNE": 0, "PROMPT_ENOUGH": 1, "KNOWLEDGE": 1, "TOO_FEW": 20}
 _EPILOG = """\
 Every rung under `baselines:` of an eval set is asked of the base model. The goal is the eval set's own: accuracy.min
@@ -67,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json is not None:
             write_text(args.json, _json(ladders))
     except (InputError, FtgateError) as error:
-        print(visible(str(error), limit=2000), file=sys.stderr)
+        print(error, file=sys.stderr)
         return UNUSABLE
     except OSError as error:
         print(f"{args.json}: cannot be written: {error.strerror or error}", file=sys.stderr)
@@ -90,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--goal", type=_share, metavar="SCORE", help="score to reach, instead of the eval set's own")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the measurements and answers to this file")
     parser.add_argument("--device", default="auto", help="auto (default; cuda if present), cpu, cuda, cuda:1")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="of weights")
+    parser.add_argument(
+        "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="of weights"
+    )
     parser.add_argument("--quantize", default="none", choices=("none", "nf4"), help="nf4: weights in 4 bits")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="prompts at once (default 64)")
     parser.add_argument("--root", type=Path, metavar="DIR", help="where .ftgate lies (default: pytest's root)")
@@ -109,7 +114,7 @@ def climb(args: argparse.Namespace, root: Path) -> list[Ladder]:
     from pytest_ftgate.engine.hf import HFEngine
     from pytest_ftgate.engine.hf_load import Settings
 
-    evalsets = [load_evalset(path) for path in eval_set_paths(args.evals)]
+    evalsets = [load_evalset(path) for path in named_files(args.evals)]
     with_rungs = [evalset for evalset in evalsets if evalset.baselines]
     if not with_rungs:
         raise FtgateError("no eval set here has `baselines:`, so there is no rung to climb", "add them to an eval set")
@@ -127,10 +132,9 @@ def ladders_of(
     evalsets: Sequence[EvalSet], goals: Sequence[Goal], engine: Engine, store_root: Path | None
 ) -> list[Ladder]:
     """One ladder for each eval set. Raises FtgateError, also where a prompt could not be answered."""
-    from pytest_ftgate.run import labels_of
     from pytest_ftgate.stage import Work, run_stage
 
-    work = [Work(e, (), labels_of(e), systems=tuple(_systems(e))) for e in evalsets]
+    work = [Work(e, (), needed_labels(e.scorer) if e.scorer else (), systems=tuple(_systems(e))) for e in evalsets]
     line = _ProgressLine()
     result = run_stage(work, engine, store_root=store_root, cache="base", report=line.show)
     line.clear()
@@ -139,7 +143,8 @@ def ladders_of(
         answers = result.generations[evalset.name]
         climbed = [_climbed(evalset, system, answers[system.name]) for system in _systems(evalset)]
         tokens = [len(engine.encode(p, tuned=False)) for p in build_prompts(evalset, CANDIDATE).prompts]
-        found = assess(climbed, clusters_of(evalset), goal, unit=unit_of(evalset))
+        clusters = clusters_of(evalset)
+        found = assess(climbed, clusters, goal, unit=unit_of(evalset, clusters))
         made.append(Ladder(evalset, found, fmean(tokens)))
     return made
 

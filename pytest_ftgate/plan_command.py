@@ -16,12 +16,14 @@ from tabulate import tabulate
 
 from evalsets.errors import InputError
 from evalsets.files import write_text
-from evalsets.loader import EVALSET_SUFFIX, load_evalset
+from evalsets.loader import load_evalset
 from evalsets.types import EvalSet
 from pytest_ftgate import stats
+from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.planning import exact_percent, exact_points
 from pytest_ftgate.preflight import FLIPS, GAIN, Assumed, Question, why_not
 from pytest_ftgate.report.sanitise import visible
+from pytest_ftgate.required import named_files
 from pytest_ftgate.usable import check_usable
 
 CAN, CANNOT, UNUSABLE = 0, 1, 4
@@ -46,16 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     args = _parser().parse_args(argv)
     try:
-        evalsets = [_load(path) for path in _files(args.evals)]
-    except InputError as err:
+        evalsets = [_load(path) for path in named_files(args.evals)]
+    except (InputError, FtgateError) as err:
         print(err, file=sys.stderr)
         return UNUSABLE
     except OSError as err:
         print(f"{err.filename}: expected a file that can be read, found: {err.strerror}", file=sys.stderr)
-        return UNUSABLE
-    if not evalsets:
-        names = visible(", ".join(args.evals), limit=200)
-        print(f"{names}: expected *{EVALSET_SUFFIX} files, found none. Fix: name one, or their folder", file=sys.stderr)
         return UNUSABLE
     rows = [row for evalset in evalsets for row in _rows(evalset, args)]
     if args.json is not None:
@@ -91,14 +89,6 @@ def _share(text: str) -> float:
     if not 0.0 < value < 1.0:
         raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text!r}")
     return value
-
-
-def _files(names: Sequence[str]) -> list[Path]:
-    found: list[Path] = []
-    for name in names:
-        path = Path(name)
-        found += sorted(path.rglob(f"*{EVALSET_SUFFIX}")) if path.is_dir() else [path]
-    return list(dict.fromkeys(found))
 
 
 def _load(path: Path) -> EvalSet:

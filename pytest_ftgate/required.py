@@ -13,6 +13,10 @@ from evalsets.errors import InputError, Problem
 from evalsets.loader import EVALSET_SUFFIX, read_header
 from evalsets.types import GateSpec
 from evalsets.wording import shown
+from pytest_ftgate.errors import FtgateError
+
+NOT_ENTERED = (".*", "build", "dist", "node_modules", "venv")
+"""Directories that no command looks into: as pytest's own norecursedirs, where no configuration says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,18 @@ def _files(
         elif path.name.endswith(EVALSET_SUFFIX) and path.parent.is_dir():
             found.update(p for p in path.parent.iterdir() if wanted(p.name) and not p.is_dir())
     return sorted(found)
+
+
+def named_files(names: Sequence[str]) -> list[Path]:
+    """Eval-set files as a command line names them, and every one below a directory. Raises FtgateError."""
+    found: dict[Path, None] = {}
+    for name in names:
+        path = Path(name)
+        inside = files_on_disk([name], Path.cwd(), NOT_ENTERED) if path.is_dir() else [path]
+        if not inside:
+            raise FtgateError(f"no *{EVALSET_SUFFIX} file lies below {name}", fix="name an eval-set file")
+        found.update(dict.fromkeys(inside))
+    return list(found)
 
 
 def read_files(paths: Sequence[Path]) -> list[EvalSetFile]:

@@ -53,6 +53,8 @@ class Work:
     """Whether the log-probabilities of the references are wanted, of candidate and base."""
     stopping: Stopping | None = None
     """None: every example is asked."""
+    systems: tuple[System, ...] = ()
+    """Who is asked, besides those that the gates need."""
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ def run_stage(
     sides = {"candidate": _Side(), "base": _Side()}
     for item in work:
         likelihoods = (CANDIDATE_REFERENCE, BASE_REFERENCE) if item.references else ()
-        for system in (*systems_for(item.evalset, item.kinds), *likelihoods):
+        for system in (*systems_for(item.evalset, item.kinds), *likelihoods, *item.systems):
             _plan(item, system, engine, sides["candidate" if system.tuned else "base"], result)
     # The base first: its answers tell what the candidate can still gain and lose.
     names: tuple[SideName, ...] = ("base", "candidate")

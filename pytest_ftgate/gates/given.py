@@ -56,9 +56,7 @@ class GateInput:
     @property
     def unit(self) -> str:
         """What one observation is called in a sentence."""
-        if any(example.cluster is not None for example in self.evalset.examples):
-            return "clusters"
-        return "examples" if all(cluster is None for cluster in self.clusters) else "distinct questions"
+        return unit_of(self.evalset, self.clusters)
 
     @property
     def approximate(self) -> bool:
@@ -100,6 +98,13 @@ def clusters_of(evalset: EvalSet) -> tuple[str | None, ...]:
         return tuple(example.cluster for example in examples)
     questions = [" ".join(question_text(evalset.prompt, example).split()) for example in examples]
     return (None,) * len(questions) if len(set(questions)) == len(questions) else tuple(questions)
+
+
+def unit_of(evalset: EvalSet, clusters: Sequence[str | None]) -> str:
+    """What one observation of an eval set with these `clusters_of` is called in a sentence."""
+    if any(example.cluster is not None for example in evalset.examples):
+        return "clusters"
+    return "examples" if all(cluster is None for cluster in clusters) else "distinct questions"
 
 
 def error_verdict(name: str, kind: str, summary: str, fix: str, *, reason: str, n: int = 0) -> Verdict:
