@@ -49,13 +49,23 @@ def test_interrupting_says_how_to_go_on(
     path = make_project(tmp_path, base)
     monkeypatch.setattr(ProgressLine, "update", interrupt_at_20)
     assert command.main([str(path)]) == 130
-    assert "interrupted: no adapter was written; --resume continues from checkpoint-16" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "interrupted: no adapter was written; --resume continues from checkpoint-16" in said
+    assert f"the loss so far: {tmp_path / 'runs' / 'a.partial' / 'loss.png'}" in said
+    assert size_of_png(tmp_path / "runs" / "a.partial" / "loss.png") > (500, 300)
     assert not (tmp_path / "runs" / "a").exists()
     monkeypatch.undo()
     assert command.main([str(path)]) == 4
     assert "pass --resume to continue it" in capsys.readouterr().err
     assert command.main([str(path), "--resume"]) == 0
     assert "warning  resumed from checkpoint-16" in capsys.readouterr().out
+
+
+def size_of_png(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels, from the header chunk; an AssertionError for what is no PNG."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 def interrupt_at_20(_: ProgressLine, step: int, *__: Any, **___: Any) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from evalsets.errors import TrainingDataError
 from evalsets.wording import brief, shown
 from training.config import TrainingConfig, load_config
-from training.output import last_checkpoint, require_free
+from training.output import last_checkpoint, partial_dir, require_free
+from training.plot import PLOT_NAME
 
 INPUT_ERROR, FAILED, INTERRUPTED = 4, 1, 130
 
@@ -115,13 +116,15 @@ def _train(options: argparse.Namespace) -> int:
         checkpoint = last_checkpoint(config)
         then = f"; --resume continues from {checkpoint.name}" if checkpoint else ""
         print(f"\ninterrupted: no adapter was written{then}", file=sys.stderr)
+        if first and (partial_dir(config) / PLOT_NAME).is_file():
+            print(f"the loss so far: {shown(partial_dir(config) / PLOT_NAME)}", file=sys.stderr)
         return INTERRUPTED
     if first:
         for text in finished.warnings[len(checked.warnings) :]:
             print(f"warning  {text}")
         where, what = shown(finished.output_dir), "model" if config.lora is None else "adapter"
         print(f"loss     {finished.first_loss:.4f} -> {finished.last_loss:.4f} in {finished.steps} steps")
-        print(f"wrote    {where} ({what}, tokenizer, training_log.json, ftgate.json)")
+        print(f"wrote    {where} ({what}, tokenizer, training_log.json, {PLOT_NAME}, ftgate.json)")
         print(f"next     pytest --ft-model={where} evals/")
     return 0
 

@@ -23,6 +23,7 @@ from training.manifest import build_manifest
 from training.memory import least_memory
 from training.output import (
     discard,
+    draw,
     last_checkpoint,
     make_fresh,
     partial_dir,
@@ -98,10 +99,15 @@ def train(
         raise
     if args.process_index == 0 and not resume:
         write_plan(config, manifest)
-    manifest = _run(trainer, manifest, last_checkpoint(config) if resume else None)
+    try:
+        manifest = _run(trainer, manifest, last_checkpoint(config) if resume else None)
+    except KeyboardInterrupt:
+        if args.process_index == 0:
+            draw(trainer, config, partial_dir(config))
+        raise
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # by all processes: gathers what is sharded
     if args.process_index == 0:
-        write_result(trainer, config, checked.base, state=state, manifest=manifest)
+        manifest = write_result(trainer, config, checked.base, state=state, manifest=manifest)
         publish(config)
     args.distributed_state.wait_for_everyone()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
