@@ -12,6 +12,7 @@ from pytest_ftgate import __version__
 VERBS = {
     "train": ("training.__main__", "train an adapter from a YAML file and record what it was trained on"),
     "overlap": ("evalsets.overlap.command", "find training rows that repeat examples of an eval set"),
+    "split": ("evalsets.split_command", "divide rows into train and held-out so that what repeats never straddles"),
 }
 """verb -> (module with `main(argv) -> int`, what it does)"""
 
