@@ -235,7 +235,7 @@ def test_the_example_of_the_help_is_a_training_file(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "train.yaml").write_text(example)
-    assert load_config(tmp_path / "here" / "train.yaml").sft["learning_rate"] == 2e-4
+    assert load_config(tmp_path / "here" / "train.yaml").arguments["learning_rate"] == 2e-4
 
 
 def test_missing_packages_are_one_line_with_the_pip_command(

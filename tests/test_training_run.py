@@ -183,7 +183,13 @@ def test_replay_rows_are_trained_and_recorded(tmp_path: Path, base: Path) -> Non
         ("../../train.jsonl", 120),
         ("../../general.jsonl", 50),
     ]
-    assert manifest.hyperparameters["data"] == {"rows": 160, "replay_rows": 40, "replay_share": 0.25}
+    assert manifest.hyperparameters["data"] == {
+        "rows": 160,
+        "replay_rows": 40,
+        "replay_share": 0.25,
+        "dev_rows": 0,
+        "dev_share": 0.0,
+    }
 
 
 def test_full_fine_tuning_writes_a_model(tmp_path: Path, base: Path) -> None:

@@ -91,8 +91,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m training")
 
 def _train(options: argparse.Namespace) -> int:
     config = load_config(options.config, output_dir=options.output_dir, seed=options.seed)
-    if config.method == "qlora" and find_spec("bitsandbytes") is None:
-        print('error: method qlora needs bitsandbytes: pip install "pytest-ftgate[train]"', file=sys.stderr)
+    if config.quantization is not None and find_spec("bitsandbytes") is None:
+        print('error: a base in 4 bits needs bitsandbytes: pip install "pytest-ftgate[train]"', file=sys.stderr)
         return INPUT_ERROR
     _quiet()
     from training.preflight import check, describe
@@ -124,6 +124,9 @@ def _train(options: argparse.Namespace) -> int:
             print(f"warning  {text}")
         where, what = shown(finished.output_dir), "model" if config.lora is None else "adapter"
         print(f"loss     {finished.first_loss:.4f} -> {finished.last_loss:.4f} in {finished.steps} steps")
+        if kept := finished.kept:
+            early = f", stopped early (of {kept['max_steps']})" if kept["stopped_early"] else ""
+            print(f"kept     step {kept['step']}: dev loss {kept['eval_loss']:.4f}, the lowest{early}")
         print(f"wrote    {where} ({what}, tokenizer, training_log.json, {PLOT_NAME}, ftgate.json)")
         print(f"next     pytest --ft-model={where} evals/")
     return 0

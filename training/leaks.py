@@ -11,6 +11,21 @@ from training.data import Mix
 NAMED = 3
 
 
+def dev_warnings(mix: Mix) -> list[str]:
+    """Dev rows that training rows repeat: the loss on them would fall with what is learnt by heart."""
+    if not mix.dev:
+        return []
+    from evalsets.overlap import Item, OverlapOptions, find_overlaps
+
+    items = [Item(str(i), row.input, row.output) for i, row in enumerate(mix.dev)]
+    report = find_overlaps(items, mix.rows, options=OverlapOptions(rephrase=False, pseudo_examples=0))
+    leaked = {int(finding.example_id): finding for finding in report.leaks}
+    if not leaked:
+        return []
+    places = [f"{shown(mix.dev[i].path)}:{mix.dev[i].row} ({shown(f.file)}:{f.row})" for i, f in leaked.items()]
+    return [f"{len(leaked)} of {len(mix.dev)} dev rows stand in the training rows: {listed(places, limit=NAMED)}"]
+
+
 def leak_warnings(config: TrainingConfig, mix: Mix) -> list[str]:
     """One warning for each eval set that leaks into the training files; none where the file names no `evals`.
 

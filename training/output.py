@@ -103,7 +103,7 @@ def write_result(
         _write_adapter(trainer.model, config, result, state)
     for name in _tokenizer_files(base):
         shutil.copyfile(base / name, result / name)
-    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
     (result / LOG_NAME).write_text(json.dumps(log, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     undrawn = draw(trainer, config, result)
     written = directory_digests(result, ("adapter_config.json", "config.json", "*.safetensors"))
@@ -115,7 +115,8 @@ def write_result(
 def draw(trainer: Any, config: TrainingConfig, directory: Path) -> list[str]:
     """Save the curves so far in `directory`; what went wrong, as warnings."""
     title = f"{config.method} on {config.base.id}, seed {config.seed}"
-    undrawn = save_plot(trainer.state.log_history, directory / PLOT_NAME, title=title)
+    kept = trainer.state.best_global_step
+    undrawn = save_plot(trainer.state.log_history, directory / PLOT_NAME, title=title, kept=kept)
     return [undrawn] if undrawn else []
 
 
