@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from evalsets.errors import TrainingDataError
+from evalsets.errors import Problem, TrainingDataError
 from evalsets.wording import brief, shown
 from training.config import TrainingConfig, load_config
 from training.output import last_checkpoint, partial_dir, require_free
@@ -53,6 +53,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
     made.add_argument("--output-dir", type=Path, metavar="DIR", help="write here instead of the file's output_dir")
     made.add_argument("--seed", type=_seed, metavar="N", help="use this instead of the file's sft.seed")
     made.add_argument("--dry-run", action="store_true", help="check file and rows; load no model, write nothing")
+    made.add_argument(
+        "--teacher-only", action="store_true", help="method distill: write the teacher's answers, and stop"
+    )
     made.add_argument("--overwrite", action="store_true", help="replace output_dir when the run has finished")
     made.add_argument("--resume", action="store_true", help="continue an interrupted run from its last checkpoint")
     return made
@@ -101,6 +104,11 @@ def _train(options: argparse.Namespace) -> int:
     first = os.environ.get("RANK", "0") == "0"  # set by `accelerate launch` for each process
     if not options.dry_run:
         require_free(config, overwrite=options.overwrite, resume=options.resume)
+    if options.teacher_only or config.method == "distill":
+        answered = _answered(config, options)
+        if answered is None:
+            return 0
+        config = answered
     checked = check(config)
     if first:
         print(_heading(config), describe(checked), sep="\n", flush=True)
@@ -130,6 +138,26 @@ def _train(options: argparse.Namespace) -> int:
         print(f"wrote    {where} ({what}, tokenizer, training_log.json, {PLOT_NAME}, ftgate.json)")
         print(f"next     pytest --ft-model={where} evals/")
     return 0
+
+
+def _answered(config: TrainingConfig, options: argparse.Namespace) -> TrainingConfig | None:
+    """The run with its teacher's answers as rows; None where there is nothing more to do."""
+    from training.teacher import distilled
+
+    if config.method != "distill":
+        what = f"expected --teacher-only only with method distill, found it with method {config.method}"
+        raise TrainingDataError([Problem(shown(config.path), None, "method", what, "leave the option out")])
+
+    def tell(done: int, of: int) -> None:
+        print(f"teacher  {done}/{of} prompts answered", file=sys.stderr, flush=True)
+
+    found = distilled(config, generate=not options.dry_run, tell=tell)
+    if found is None:
+        print("dry run: the teacher has not answered yet, so there are no rows to check (--teacher-only asks it)")
+        return None
+    if os.environ.get("RANK", "0") == "0":
+        print(f"teacher  {found.said}")
+    return None if options.teacher_only else found.config
 
 
 def _heading(config: TrainingConfig) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ class Teacher:
     """The file that it wrote."""
     settings: Mapping[str, Json]
     """max_new_tokens, do_sample, temperature, top_p, batch_size; {} with `answers`."""
+    provenance: Mapping[str, Json] = field(default_factory=dict)
+    """What the answers were made from (training/teacher.py); {} until they are there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,8 @@ def _hyperparameters(
         found["lora"] = dict(config.lora)
     if config.quantization is not None:
         found["quantization"] = dict(config.quantization)
+    if config.teacher is not None:
+        found["teacher"] = dict(config.teacher.provenance)
     if config.early_stopping is not None:
         found["early_stopping"] = dict(config.early_stopping)
     return found
