@@ -16,6 +16,7 @@ from training_base import CONFIG, QUIET_CPU, color_rows, make_base, make_project
 from evalsets.manifest import read_manifest
 from training import __main__ as command
 from training.config import load_config
+from training.device import Device
 from training.progress import ProgressLine
 
 ROOT = Path(__file__).parents[1]
@@ -144,8 +145,23 @@ def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, base: Path, capsys:
     out = capsys.readouterr().out
     assert "seed 3" in out
     assert 'trained  {"color": "red"}<|end|>' in out
+    assert "beside 104,896 of the base; at least " in out
+    assert "\ndevice   cpu\n" in out
     assert "dry run: nothing was trained or written" in out
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_compares_memory_with_the_device(
+    tmp_path: Path, base: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_project(tmp_path, base)
+    for free, code in ((2**30, 0), (2**10, 4)):
+        device = Device(cuda=True, bf16=True, name="small GPU", free_bytes=free)
+        monkeypatch.setattr("training.device.find_device", lambda device=device: device)
+        assert command.main([str(path), "--dry-run"]) == code
+    said = capsys.readouterr()
+    assert "device   small GPU, 1.0 GiB free" in said.out
+    assert "GiB of free GPU memory for lora, found 0.00 GiB on 'small GPU'" in said.err
 
 
 def test_target_modules_that_do_not_exist_are_one_message(tmp_path: Path, base: Path, capsys: Any) -> None:

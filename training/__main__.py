@@ -98,6 +98,7 @@ def _train(options: argparse.Namespace) -> int:
         print('error: a base in 4 bits needs bitsandbytes: pip install "pytest-ftgate[train]"', file=sys.stderr)
         return INPUT_ERROR
     _quiet()
+    from training.device import find_device, require_memory
     from training.preflight import check, describe
     from training.train import TrainingFailed, train
 
@@ -113,6 +114,9 @@ def _train(options: argparse.Namespace) -> int:
     if first:
         print(_heading(config), describe(checked), sep="\n", flush=True)
     if options.dry_run:
+        device = find_device()
+        print(f"device   {device}")
+        require_memory(checked, device, bf16=device.bf16)
         print("dry run: nothing was trained or written")
         return 0
     try:

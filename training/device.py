@@ -23,6 +23,10 @@ class Device:
     free_bytes: int | None = None
     """Free memory of the GPU; None on the CPU."""
 
+    def __str__(self) -> str:
+        free = "" if self.free_bytes is None else f", {self.free_bytes / 2**30:.1f} GiB free"
+        return f"{self.name.strip()}{free}"
+
 
 def find_device() -> Device:
     """CUDA where torch sees it, else the CPU."""

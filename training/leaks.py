@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from evalsets.errors import InputError, TrainingDataError
+from collections.abc import Sequence
+
+from evalsets.errors import InputError, Problem, TrainingDataError
 from evalsets.loader import load_evalset
+from evalsets.types import EvalSet
 from evalsets.wording import listed, shown
 from training.config import TrainingConfig
 from training.data import Mix
@@ -26,19 +29,30 @@ def dev_warnings(mix: Mix) -> list[str]:
     return [f"{len(leaked)} of {len(mix.dev)} dev rows stand in the training rows: {listed(places, limit=NAMED)}"]
 
 
-def leak_warnings(config: TrainingConfig, mix: Mix) -> list[str]:
-    """One warning for each eval set that leaks into the training files; none where the file names no `evals`.
+def load_evalsets(config: TrainingConfig) -> list[EvalSet]:
+    """The eval sets that will judge the result. Raises TrainingDataError where one cannot be read."""
+    found: list[EvalSet] = []
+    problems: list[Problem] = []
+    for path in config.evals:
+        try:
+            found.append(load_evalset(path))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise TrainingDataError(problems)
+    return found
 
-    A warning, not an error: the gate decides. Raises TrainingDataError where an eval set or a row cannot be read.
+
+def leak_warnings(evalsets: Sequence[EvalSet], mix: Mix) -> list[str]:
+    """One warning for each eval set that leaks into the training files.
+
+    A warning, not an error: the gate decides. Raises TrainingDataError where a row cannot be read.
     """
-    if not config.evals:
-        return []
     from evalsets.overlap import find_overlaps, items_of
 
     warnings = []
-    for path in config.evals:
+    for evalset in evalsets:
         try:
-            evalset = load_evalset(path)
             report = find_overlaps(items_of(evalset), [file.path for file in mix.files])
         except InputError as error:
             raise TrainingDataError(error.problems) from None

@@ -18,9 +18,10 @@ from training.advice import names, warnings_for
 from training.base import base_directory, context_length, load_tokenizer, stop_ids
 from training.config import TrainingConfig
 from training.data import Encoded, Mix, encode, load_mix
-from training.leaks import dev_warnings, leak_warnings
+from training.leaks import dev_warnings, leak_warnings, load_evalsets
 from training.memory import Memory, least_memory
 from training.pairs import kind_problems
+from training.targets import target_warnings
 
 MAX_CUT_SHARE = 0.1
 """Above this share of rows with a cut answer the run stops: the model would learn to break off."""
@@ -52,6 +53,7 @@ def check(config: TrainingConfig) -> Checked:
     """
     mix = load_mix(config.data, seed=config.seed)
     _require(kind_problems(config.method, (*mix.rows, *mix.dev)))
+    evalsets = load_evalsets(config)
     base = base_directory(config)
     memory = _memory(config, base)
     tokenizer = load_tokenizer(config, base)
@@ -71,8 +73,9 @@ def check(config: TrainingConfig) -> Checked:
     )
     warnings = [
         *warnings_for(config, tokenizer, mix, encoded, stops=stops),
+        *target_warnings(evalsets, mix.rows[: len(mix.rows) - mix.replay_rows]),
         *dev_warnings(mix),
-        *leak_warnings(config, mix),
+        *leak_warnings(evalsets, mix),
     ]
     return Checked(config, base, tokenizer, mix, encoded, dev, tuple(warnings), memory)
 
