@@ -17,7 +17,8 @@ from pytest_ftgate.options import OPTIONS
 from training.config import training_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/tickets/README.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/training.md")]
+DOCUMENTS += sorted(ROOT.glob("examples/*/README.md"))
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTEST_OPTIONS = ("-k", "-n", "--junitxml", "-m", "--lf", "-x")
 
@@ -69,6 +70,9 @@ def check_command(command: str) -> None:
             assert set(options) <= known, command
         elif program == "python":
             assert words[:2] == ["-m", "training"] or (ROOT / words[0]).is_file(), command
+        elif program == "accelerate":
+            assert words[0] == "launch", command
+            assert words[words.index("-m") + 1] == "training", command
         else:
             assert program in ("pip", "cd"), command
 
