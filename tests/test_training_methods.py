@@ -1,4 +1,4 @@
-"""Every method: killed with -9 and resumed it gives the bytes of an undisturbed run; two processes write one adapter."""
+"""Methods killed with -9 and resumed give the bytes of an undisturbed run; two processes write one result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ SHORT = CONFIG.replace("epochs: 4", "epochs: 2")
 NO_LORA = "lora: {r: 8, lora_alpha: 16}\n"
 CONFIGS = {
     "full": SHORT.replace("method: lora", "method: full").replace(NO_LORA, "").replace("1e-2", "3e-3"),
-    "qlora": SHORT.replace("method: lora", "method: qlora"),
     "dpo": SHORT.replace("method: lora", "method: dpo").replace("sft: {", "dpo: {"),
     "distill": SHORT.replace("method: lora", "method: distill").replace(
         "train: [train.jsonl]", "prompts: [prompts.jsonl]"
