@@ -53,18 +53,22 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
+def matching_files(directory: Path, patterns: Iterable[str]) -> list[str]:
+    """Names of the files directly in `directory` that match a pattern, sorted. Links are followed. Raises OSError."""
+    wanted = tuple(patterns)
+    return sorted(
+        entry.name
+        for entry in directory.iterdir()
+        if entry.is_file() and any(fnmatchcase(entry.name, pattern) for pattern in wanted)
+    )
+
+
 def directory_digests(directory: Path, patterns: Iterable[str]) -> dict[str, str]:
     """`{file name: sha256}` of the files directly in `directory` whose name matches a pattern, sorted by name.
 
     Links are followed, as the snapshots of the hub cache are links. Raises OSError.
     """
-    wanted = tuple(patterns)
-    names = sorted(
-        entry.name
-        for entry in directory.iterdir()
-        if entry.is_file() and any(fnmatchcase(entry.name, pattern) for pattern in wanted)
-    )
-    return {name: file_sha256(directory / name) for name in names}
+    return {name: file_sha256(directory / name) for name in matching_files(directory, patterns)}
 
 
 def base_digests(directory: Path) -> dict[str, str]:

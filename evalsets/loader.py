@@ -21,20 +21,22 @@ from evalsets.formats import read_json_schema
 from evalsets.patterns import pattern_problem
 from evalsets.prompts import read_baselines, read_prompt
 from evalsets.reading import Reading
-from evalsets.scorers import check_scorer, needs_target, scorer_spec
+from evalsets.scorers import check_scorer, is_graded, needs_target, scorer_spec
+from evalsets.slices import check_slices, read_slices, written_slices
 from evalsets.strictyaml import Document, read_yaml
-from evalsets.types import EvalSet, GateSpec, GenerationSettings, Json
+from evalsets.types import AttemptPolicy, EvalSet, GateSpec, GenerationSettings, Json
 from evalsets.wording import brief, listed, shown
 
 EVALSET_SUFFIX = ".eval.yaml"
 
-_BOUNDS = {
+BOUND_KEYS = {
     "overlap": "max",
     "format": "min_rate",
     "accuracy": "min",
     "beats_baseline": "min_gain",
     "forgetting": "max_drop",
 }
+"""Kind of gate -> the key that holds its bound (of overlap, `max_rate` is the other one)."""
 _SCORED = ("accuracy", "beats_baseline", "forgetting")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -63,12 +65,20 @@ class EvalSetHeader:
     """In file order."""
     rungs: tuple[str, ...]
     """Names of the baselines."""
+    sliced: tuple[str, ...] = ()
+    """Kinds of gates of which slices have bounds of their own."""
 
 
 def read_header(path: Path) -> EvalSetHeader:
     """Name, gates and rungs: the YAML is checked as for `read_gates`, the files that it names are not opened."""
     document = _read_document(path)
-    return EvalSetHeader(_name(path, document.data), _gates(document), tuple(document.data.get("baselines", ())))
+    bounded = {kind for one in written_slices(document.data) for kind in one}
+    return EvalSetHeader(
+        name=_name(path, document.data),
+        gates=_gates(document),
+        rungs=tuple(document.data.get("baselines", ())),
+        sliced=tuple(kind for kind in document.data["gates"] if kind in bounded),
+    )
 
 
 def load_evalset(path: Path) -> EvalSet:
@@ -83,6 +93,7 @@ def load_evalset(path: Path) -> EvalSet:
     check_scorer(reading, scorer, examples)
     prompt = read_prompt(reading, examples)
     baselines = read_baselines(reading, prompt, examples)
+    slices = read_slices(reading, examples, BOUND_KEYS)
     format_schema = _check_format(reading)
     _check_overlap(reading, len(examples))
     if reading.problems:
@@ -95,6 +106,10 @@ def load_evalset(path: Path) -> EvalSet:
         "scorer": scorer,
         "generation": GenerationSettings(int(generation["max_new_tokens"]), tuple(generation.get("stop", ()))),
         "gates": _gates(reading.document),
+        "attempts": _attempts(data.get("attempts", {})),
+        "early_stop": bool(data.get("early_stop", False)),
+        "slices": slices,
+        "rigor": data.get("rigor", "guaranteed"),
     }
     return EvalSet(name=_name(path, data), path=path, digest=_digest(parts, format_schema), **parts)
 
@@ -124,10 +139,24 @@ def _contradictions(document: Document, path: Path) -> list[Problem]:
     if "beats_baseline" in gates and "baselines" not in data:
         fix = 'add `baselines: {zero_shot: {system: "..."}}`'
         reading.report(("gates", "beats_baseline"), "expected baselines to beat, found none", fix)
+    check_slices(reading)
+    if data.get("early_stop"):
+        _check_early_stop(reading, bool(scored))
     if not _NAME.fullmatch(_name(path, data)):
         what = f"expected a file name of letters, digits, _ and - up to its first dot, found {brief(path.name)}"
         reading.report((), what, "rename the file, or write `name: ...`")
     return reading.problems
+
+
+def _check_early_stop(reading: Reading, scored: bool) -> None:
+    """Its error rate is guaranteed for 0/1 scores of independent examples alone."""
+    data = reading.document.data
+    if "cluster" in data:
+        what = "expected independent examples, found `cluster`"
+        reading.report(("early_stop",), what, "leave `early_stop` out")
+    if scored and is_graded(scorer_spec(data.get("scorer"))):
+        what = "expected a scorer whose scores are 0 or 1, found one that can score between them"
+        reading.report(("early_stop",), what, "leave `early_stop` out, or use another scorer")
 
 
 def _name(path: Path, data: Mapping[str, Json]) -> str:
@@ -141,7 +170,7 @@ def _gates(document: Document) -> tuple[GateSpec, ...]:
 
 def _gate(document: Document, kind: Any, written: Mapping[str, Json]) -> GateSpec:
     options = dict(written)
-    bound = _BOUNDS[kind]
+    bound = BOUND_KEYS[kind]
     if kind == "overlap":
         bound = "max_rate" if "max_rate" in written else "max"
         options = {"excess_only": False, "train": [], **written}
@@ -149,6 +178,11 @@ def _gate(document: Document, kind: Any, written: Mapping[str, Json]) -> GateSpe
     if kind == "overlap":
         options["max_rate"] = bound == "max_rate"
     return GateSpec(kind, limit, options, document.line(("gates", kind)))
+
+
+def _attempts(written: Mapping[str, Json]) -> AttemptPolicy:
+    spend, _, budget = written.get("spend", "none").partition(":")
+    return AttemptPolicy(spend, int(budget) if budget else None, written.get("feedback", "full"))
 
 
 def _check_format(reading: Reading) -> Json:
@@ -185,6 +219,8 @@ def _digest(parts: Mapping[str, Any], format_schema: Json) -> str:
         "generation": asdict(parts["generation"]),
         "gates": [[gate.kind, gate.bound, _without_files(gate.options)] for gate in parts["gates"]],
         "format_schema": format_schema,
+        # Only where it is used, so that digests of all other eval sets stay what they were.
+        **({"early_stop": True} if parts["early_stop"] else {}),
         "examples": [_content(example) for example in parts["examples"]],
         "baselines": [
             {
@@ -198,6 +234,13 @@ def _digest(parts: Mapping[str, Any], format_schema: Json) -> str:
             for rung in parts["baselines"]
         ],
     }
+    # Only where they are written: a set without them keeps its digest.
+    if parts["slices"]:
+        content["slices"] = [[one.field, dict(one.bounds)] for one in parts["slices"]]
+    if parts["rigor"] != "guaranteed":
+        content["rigor"] = parts["rigor"]
+    if parts["attempts"] != AttemptPolicy():
+        content["attempts"] = asdict(parts["attempts"])
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 

@@ -113,6 +113,9 @@ def _check_templates(
         if PASSAGES in names and not has_passages:
             what = "expected fields of the rows, found `{passages}` without `passages` to fill it"
             reading.report((*place, form), what, "add `passages: {from: ..., field: ..., n: ...}` to the rung")
+        if reading.document.data.get("target", "target") in names:
+            what = "expected a question, found the field of the reference answer in it"
+            reading.report((*place, form), what, "take it out: a model that is shown the answer was not asked")
 
 
 def _check_fields(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 GateKind = Literal["overlap", "format", "accuracy", "beats_baseline", "forgetting"]
+Rigor = Literal["guaranteed", "approx"]
 
 Json = Any
 """A value that strict JSON can hold: str, int, finite float, bool, None, list, dict."""
@@ -148,6 +149,31 @@ class GateSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptPolicy:
+    """What happens when models are judged on the same examples again and again."""
+
+    spend: Literal["none", "harmonic", "fixed-budget"] = "none"
+    """How the error rate is shared among attempts; `none`: each has all of it, and the report says so."""
+    budget: int | None = None
+    """How many attempts there are; None unless `spend` is fixed-budget."""
+    feedback: Literal["full", "sealed"] = "full"
+    """`sealed`: only the verdict and its reason code are shown, nowhere a number, an example or an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSpec:
+    """One field by whose values every judged gate of an EvalSet is reported too."""
+
+    field: str
+    values: tuple[str, ...]
+    """Every value that the rows hold, as text, sorted: a slice stays known where its examples are left out."""
+    bounds: Mapping[str, float]
+    """Gate kind -> bound that each slice of this field must keep; {}: the slices are shown and decide nothing."""
+    line: int
+    """1-based line in the eval-set file."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvalSet:
     """A loaded eval-set file."""
 
@@ -161,4 +187,16 @@ class EvalSet:
     generation: GenerationSettings
     gates: tuple[GateSpec, ...]
     digest: str
-    """sha256 over the canonical content: examples, prompts, shots, passages, scorer, generation, gates."""
+    """sha256 over the canonical content: examples, prompts, shots, passages, scorer, generation, gates; and slices,
+    rigor and attempts where they are written."""
+    slices: tuple[SliceSpec, ...] = ()
+    rigor: Rigor = "guaranteed"
+    """How graded scores and clusters are tested: `guaranteed` (betting) or `approx` (Student's t, labelled)."""
+    attempts: AttemptPolicy = AttemptPolicy()
+
+    early_stop: bool = False
+    """Whether gates may be decided before the last example, at the price of a stricter test at the last one."""
+
+    def bounded_slices(self, kind: GateKind) -> tuple[SliceSpec, ...]:
+        """Slices whose own bound is part of the gate of this kind: each must be certified for it to pass."""
+        return tuple(one for one in self.slices if kind in one.bounds)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from evalsets.types import GateKind
-from pytest_ftgate.session import STAGE_PROPERTY, VERDICT_PROPERTY, Session
-from pytest_ftgate.types import Comparison, Verdict
+from evalsets.types import GateKind, Json
+from pytest_ftgate.policy.enforce import left_out, unmet, waived
+from pytest_ftgate.proof import Proof
+from pytest_ftgate.session import EVALSET_PROPERTY, STAGE_PROPERTY, VERDICT_PROPERTY, Session
+from pytest_ftgate.types import Comparison, Outcome, SliceResult, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
+
+if TYPE_CHECKING:
+    from pytest_ftgate.record import Recorded
 
 Phase = Literal["setup", "call", "teardown"]
 PhaseOutcome = Literal["passed", "failed", "skipped"]
 STOPPED = 2
+WORSE: tuple[Outcome, ...] = ("PASS", "INCONCLUSIVE", "ERROR", "FAIL")
 OVERRIDABLE = {0, 1, 5}
 """pytest exit codes that the run verdict replaces: ok, tests failed, nothing collected."""
 
@@ -23,6 +30,7 @@ class Controller:
     """The run so far. Mutable: it is fed by reports, in any order, from any number of workers."""
 
     def __init__(self, session: Session, shared: Path) -> None:
+        """Takes down what is on disk before anything is judged. Raises Unusable."""
         self.session = session
         self._shared = shared
         self.broken_files: list[str] = []
@@ -35,6 +43,18 @@ class Controller:
         self._decision: Decision | None = None
         self._engine: dict[str, Any] = {}
         self._counts: dict[str, Any] = {}
+        self._proof = Proof(session)
+        self._recorded: Recorded | None = None
+        self._ledger_is_new = False
+
+    def begin(self) -> None:
+        """Before anything is judged: from here on, a ledger of attempts that is missing was removed."""
+        from pytest_ftgate.ledger import begin_ledger
+
+        if self.session.collect_only or not any(file.hypotheses for file in self.session.required):
+            return
+        with contextlib.suppress(OSError):  # said when the attempt cannot be written
+            self._ledger_is_new = begin_ledger(self.session.root).is_new
 
     def select(self, nodeids: Iterable[str]) -> None:
         """Node ids that are going to run."""
@@ -46,11 +66,18 @@ class Controller:
         if isinstance(stage, str):
             facts = json.loads(stage)
             self._engine, self._counts = facts["engine"], facts["counts"]
+        if isinstance(evalset := properties.get(EVALSET_PROPERTY), str):
+            self._proof.hear(json.loads(evalset))
         passed = False
         if isinstance(verdict_json, str):
             verdict = _verdict(json.loads(verdict_json))
-            self._verdicts[verdict.gate] = verdict
+            # A gate that is run again (a plugin that reruns failures, a scorer that draws lots) cannot get better.
+            earlier = self._verdicts.get(verdict.gate, verdict)
+            self._verdicts[verdict.gate] = max(earlier, verdict, key=lambda v: WORSE.index(v.outcome))
             passed = verdict.outcome == "PASS"
+            why = f"{verdict.gate}: {verdict.summary}. Fix: {verdict.fix}"
+            if verdict.reason == "XFAIL" and why not in self.problems:  # pytest does not show why such a test ended
+                self.problems.append(why)
         # A gate that passed and whose test failed all the same (a hook, a teardown) is no better than another test.
         if failed and (passed or not self._gate_name(nodeid)):
             self._other_failures.add(nodeid)
@@ -65,7 +92,7 @@ class Controller:
     @property
     def wants_verdict(self) -> bool:
         """Whether a run verdict is going to be given."""
-        return not (self.session.verdict_off or self.session.collect_only or self.broken_files)
+        return self.session.judges and not self.broken_files
 
     @property
     def has_judged(self) -> bool:
@@ -74,14 +101,71 @@ class Controller:
 
     def decide(self) -> Decision | None:
         """The run verdict; None where none is wanted or an input file was broken (a usage error)."""
+        self._record()
         if not self.wants_verdict:
             return None
         required = [name for file in self.session.required for name in file.gate_names]
-        self._decision = decide(
-            RunFacts(required, sorted(self._selected), dict(self._verdicts), len(self._other_failures))
+        policy, files = self.session.policy, self.session.required
+        decision = decide(
+            RunFacts(
+                required,
+                sorted(self._selected),
+                dict(self._verdicts),
+                len(self._other_failures),
+                unproven=self._proof.unproven(self._engine, self._verdicts.values()),
+                partial_because=left_out(policy.policy, files, self.session.root.resolve()),
+                unmet=unmet(policy, files, self._engine),
+                waived=waived(self._verdicts.values()),
+            )
         )
+        if objection := self._proof.objection():
+            decision = Decision("NOT_EVALUATED", objection)
+        self._decision = decision
         self._write()
+        if problem := self._proof.draft_receipt(decision, self._selected, self._ordered(), self._engine, self._shared):
+            self._not_evaluated(problem)
         return self._decision
+
+    @property
+    def ledger_entry(self) -> dict[str, Json]:
+        """What this run wrote into the ledger of attempts; {} where it judged nothing that counts."""
+        return self._recorded.to_json() if self._recorded and self._recorded.attempts else {}
+
+    def _record(self) -> None:
+        """Write the attempts down, once; a gate that shares alpha and could not be written down was not judged."""
+        if self._recorded is not None or not self._verdicts:
+            return
+        from pytest_ftgate.record import record_attempts
+        from pytest_ftgate.run import read_attempts
+
+        names = self.session.evalset_names
+        attempts = read_attempts(self._shared, names)
+        self._recorded = record_attempts(
+            self.session.root, attempts, self._verdicts.values(), beside=names, alpha=self.session.alpha
+        )
+        self._verdicts.update(self._recorded.refused)
+        if self._recorded.problem:
+            self.problems.append(self._recorded.problem)
+
+    def attempt_lines(self) -> list[str]:
+        """Which attempt this was on each eval set, and what that makes of the verdict."""
+        from pytest_ftgate.ledger import FOLDER, LEDGER
+        from pytest_ftgate.report.attempts import attempt_sentences, attempts_line
+
+        attempts = self._recorded.attempts if self._recorded else ()
+        if not attempts:
+            return []
+        new = [f"the ledger of attempts was begun by this run: {FOLDER}/{LEDGER}"] * self._ledger_is_new
+        said = attempt_sentences(attempts, self._verdicts, alpha=self.session.alpha)
+        return [f"attempts  {attempts_line(attempts)}", *new, *said]
+
+    def _not_evaluated(self, problem: str) -> None:
+        """Something failed after the gates had been judged: a gate that failed stays failed, all else is open."""
+        if self._decision is not None and self._decision.verdict == "BLOCK":
+            self.problems.append(problem)
+            return
+        self._decision = Decision("NOT_EVALUATED", problem)
+        self._write()
 
     def phases(self) -> list[tuple[Phase, PhaseOutcome]]:
         """How the run verdict looks as a test: BLOCK fails, what was not judged is an error, a subset is skipped."""
@@ -107,17 +191,29 @@ class Controller:
 
     def summary(self) -> list[str]:
         """The last section of the terminal."""
-        from pytest_ftgate.report.sanitise import visible
-        from pytest_ftgate.report.terminal import counts_line, gate_table, identity_lines
-
         if self._decision is None:
             return []
-        lines = identity_lines(self._engine)
+        try:
+            return self._summary(self._decision)
+        except Exception as error:  # noqa: BLE001  # pytest would end with its 1, which reads as BLOCK
+            return [
+                f"could not write the summary: {type(error).__name__}",
+                f"{self._decision.verdict}: {self._decision.reason}",
+            ]
+
+    def _summary(self, decision: Decision) -> list[str]:
+        from pytest_ftgate.report.sanitise import visible
+        from pytest_ftgate.report.terminal import counts_line, decision_line, gate_table, identity_lines, slice_table
+
+        lines = [*identity_lines(self._engine), *(visible(line, limit=1000) for line in self.session.policy.lines())]
         if self._counts:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
-        return [*lines, *(visible(problem) for problem in (*self.problems, *self._unasked())), self.decision_text()]
+            if slices := slice_table(self._ordered()):
+                lines += [*slices.splitlines(), ""]
+        notes = (*self.session.notes, *self.attempt_lines(), *self.problems, *self._unasked())
+        return [*lines, *map(visible, notes), *self._proof.lines(decision), decision_line(decision)]
 
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""
@@ -127,6 +223,12 @@ class Controller:
 
     def exit_status(self, status: int) -> int:
         """What the process returns instead of pytest's own `status`."""
+        self._record()  # a run that was stopped has looked, too
+        code = self._exit_status(status)
+        self._proof.settle(self._decision, code)
+        return code
+
+    def _exit_status(self, status: int) -> int:
         if self.broken_files and status in {*OVERRIDABLE, 2}:
             return USAGE_ERROR
         if self._decision is not None and status == STOPPED:  # --sw ends a run that was judged like this
@@ -139,6 +241,25 @@ class Controller:
             self._decision = Decision("NOT_EVALUATED", "the run was stopped before its gates were judged")
             self._write()
         return EXIT_CODES[self._decision.verdict] if self._decision else status
+
+    def publish_receipt(self, status: int) -> tuple[int, str]:
+        """Called last of all, with what the process is about to return; (what it has to return, what to say)."""
+        if problem := self._proof.publish(self._decision, status):
+            self._not_evaluated(problem)
+            return EXIT_CODES["NOT_EVALUATED"] if status == 0 else status, f"NOT_EVALUATED: {problem}"
+        return status, ""
+
+    def discard_receipt(self) -> None:
+        """The run is over without one."""
+        self._proof.discard()
+
+    def final_status(self, status: int) -> int:
+        """The very last word on what the process returns: whatever made it 0, only SHIP is, its receipt written."""
+        if status != 0:
+            return status
+        if self._decision is not None and self._decision.verdict == "SHIP" and self._proof.owes_receipt:
+            self._not_evaluated("the run was ended before its receipt was written")
+        return self._exit_status(status)
 
     def _gate_name(self, nodeid: str) -> str | None:
         """`evals/tickets.eval.yaml::accuracy` -> `tickets::accuracy`; None for other tests."""
@@ -163,10 +284,13 @@ class Controller:
         from evalsets.files import write_text
         from pytest_ftgate.report.machine import verdict_json
 
-        write_text(path, verdict_json(decision, self._ordered(), self._engine, self._counts, self.session.command))
+        policy, ledger = self.session.policy.describe(), self.ledger_entry
+        facts = (self._ordered(), self._engine, self._counts, self.session.command)
+        write_text(path, verdict_json(decision, *facts, policy=policy, ledger=ledger))
 
     def _write_html(self, path: Path, decision: Decision) -> None:
         from pytest_ftgate.report.files import write_html
+        from pytest_ftgate.report.sanitise import visible
 
         write_html(
             path,
@@ -177,10 +301,16 @@ class Controller:
             command=self.session.command,
             shared=self._shared,
             evalsets={file.name: file.path for file in self.session.required},
+            notes=[visible(line, limit=1000) for line in (*self.session.policy.lines(), *self.attempt_lines())],
         )
 
 
 def _verdict(value: dict[str, Any]) -> Verdict:
     comparisons = tuple(Comparison(**{**c, "interval": tuple(c["interval"])}) for c in value["comparisons"])
-    interval = tuple(value["interval"]) if value["interval"] is not None else None
-    return Verdict(**{**value, "comparisons": comparisons, "interval": interval, "worst": tuple(value["worst"])})
+    slices = tuple(SliceResult(**{**one, "interval": _pair(one["interval"])}) for one in value["slices"])
+    pairs = {"comparisons": comparisons, "interval": _pair(value["interval"]), "slices": slices}
+    return Verdict(**{**value, **pairs, "worst": tuple(value["worst"])})
+
+
+def _pair(value: list[float] | None) -> tuple[float, float] | None:
+    return None if value is None else (value[0], value[1])

@@ -3,6 +3,8 @@
     FtgateError        could not judge; carries what happened and what to do
       +- EngineError     a model could not be loaded or did not generate
       +- IdentityError   it cannot be proved which model is judged, or that the base is the base
+           +- UnknownTraining   it is not known what the candidate was trained on
+      +- PolicyError     what the run is held to cannot be read, or cannot hold
       +- PromptError     a rung's prompt cannot be built without leaking the evaluated example
       +- ScoringError    an answer could not be turned into a Score or a FormatCheck
 
@@ -10,6 +12,10 @@ Mistakes in files that a user wrote are `evalsets.errors.InputError` instead.
 """
 
 from __future__ import annotations
+
+
+class Unusable(Exception):
+    """The options or the files they name cannot be used; the message says what to change."""
 
 
 class FtgateError(Exception):
@@ -30,6 +36,14 @@ class EngineError(FtgateError):
 
 class IdentityError(FtgateError):
     """What is being judged could not be proved: weights not applied, another base, files changed underneath."""
+
+
+class UnknownTraining(IdentityError):
+    """It is not known what the candidate was trained on: nothing says so."""
+
+
+class PolicyError(FtgateError):
+    """What the run is held to cannot be read (two policies, no such git ref), or the base is not the pinned one."""
 
 
 class PromptError(FtgateError):

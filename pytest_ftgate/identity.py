@@ -12,17 +12,20 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from evalsets.digests import BASE_PATTERNS, base_digests, directory_digests
+from evalsets.digests import BASE_PATTERNS, directory_digests
 from evalsets.errors import InputError
 from evalsets.manifest import Manifest, read_manifest
 from evalsets.strictjson import read_json
 from evalsets.types import Json
 from evalsets.wording import brief
+from pytest_ftgate.basecache import base_digests
 from pytest_ftgate.errors import IdentityError
+from pytest_ftgate.receipt.files import counted_files
 from pytest_ftgate.weights import Tensor, read_header, read_headers
 
 HUB_BASE = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})")
@@ -30,6 +33,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 REFUSED_KEYS = ("auto_mapping", "megatron_config", "layer_replication")
 NAMES = ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern", "target_parameters")
 """Keys that peft matches as regular expressions, or as ends of names."""
+ANSWERING = (*BASE_PATTERNS, "adapter_config.json")
+"""Files of the candidate that decide what it answers."""
 MAX_RANK = 4096
 NUMBERS: Mapping[str, float] = {"rank_pattern": MAX_RANK, "alpha_pattern": 1e6}
 """Keys whose own keys peft matches as regular expressions, and the largest value that is sensible."""
@@ -41,27 +46,43 @@ class Candidate:
     """A fine-tuned model to judge, and the base to compare it with. All paths exist."""
 
     path: Path
-    kind: Literal["adapter", "model"]
+    kind: Literal["adapter", "model", "base"]
+    """`base`: no candidate at all; both paths are the base, which is only ever asked as the base."""
     base_path: Path
     manifest: Manifest | None
     """What it was trained on; None where the directory has no ftgate.json."""
     has_tokenizer: bool
     """Whether the directory brings a tokenizer (and chat template) of its own."""
+    base_cache: Path | None = None
+    """File in which digests of bases are remembered; None: read in full every time."""
+    rehash: bool = False
+    """Whether what is remembered does not count."""
+
+    def read_base(self) -> dict[str, str]:
+        """File name -> sha256 of the base directory, as it is now. Raises OSError."""
+        return base_digests(self.base_path, self.base_cache, rehash=self.rehash)
 
     @cached_property
     def base_files(self) -> Mapping[str, str]:
         """File name -> sha256 of the base directory."""
-        return base_digests(self.base_path)
+        return self.read_base()
 
     @cached_property
     def files(self) -> Mapping[str, str]:
         """File name -> sha256 of what decides the candidate's answers."""
-        return directory_digests(self.path, (*BASE_PATTERNS, "adapter_config.json"))
+        return directory_digests(self.path, ANSWERING)
+
+    @property
+    def base_revision(self) -> tuple[str, str | None]:
+        """(hub id, commit) where the base lies in the hub cache, else (name of its directory, None)."""
+        snapshots = self.base_path.parent
+        if snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--"):
+            return snapshots.parent.name.removeprefix("models--").replace("--", "/"), self.base_path.name
+        return self.base_path.name, None
 
     def digest(self, *, tuned: bool) -> str:
         """One sha256 for a side; the candidate's covers its base as well."""
-        content = {"base": dict(self.base_files), "files": dict(self.files) if tuned else {}}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return side_digest(self.base_files, self.files if tuned else {})
 
     def describe(self) -> dict[str, Json]:
         """For the report: names and short digests."""
@@ -75,11 +96,27 @@ class Candidate:
         }
 
 
-def resolve_candidate(model: str, base: str | None, directory: Path, *, prove_base: bool = True) -> Candidate:
+def side_digest(base: Mapping[str, str], files: Mapping[str, str]) -> str:
+    """sha256 over the digests of the base's files and of those of the candidate that decide ({}: the base alone)."""
+    deciding = {name for name in files if "/" not in name and any(fnmatchcase(name, p) for p in ANSWERING)}
+    tuned = {name: files[name] for name in deciding}
+    return hashlib.sha256(json.dumps({"base": dict(base), "files": tuned}, sort_keys=True).encode()).hexdigest()
+
+
+def resolve_candidate(
+    model: str,
+    base: str | None,
+    directory: Path,
+    *,
+    prove_base: bool = True,
+    base_cache: Path | None = None,
+    rehash: bool = False,
+) -> Candidate:
     """The Candidate that `--ft-model` and `--ft-base` mean, relative to `directory`.
 
     Reads files, opens no socket; `prove_base` hashes the base where ftgate.json records one, which takes a minute for
-    a large one, so whoever only collects leaves it to whoever loads. Raises IdentityError.
+    a large one, so whoever only collects leaves it to whoever loads. `base_cache`, `rehash`: as in Candidate. Raises
+    IdentityError.
     """
     path = _resolved(directory, model, "--ft-model")
     if not path.is_dir():
@@ -94,20 +131,39 @@ def resolve_candidate(model: str, base: str | None, directory: Path, *, prove_ba
         raise IdentityError(str(error), fix="train again, or remove ftgate.json and give --ft-base") from None
     has_tokenizer = any((path / name).is_file() for name in TOKENIZER_FILES)
     if (path / "adapter_config.json").is_file():
+        _check_is_one(path)
         base_path = _base_path(base, manifest, path, directory)
         _check_adapter(path, base_path)
-        candidate = Candidate(path, "adapter", base_path, manifest, has_tokenizer)
+        candidate = Candidate(path, "adapter", base_path, manifest, has_tokenizer, base_cache, rehash)
     elif (path / "config.json").is_file():
-        candidate = Candidate(path, "model", _base_path(base, manifest, path, directory), manifest, has_tokenizer)
+        base_path = _base_path(base, manifest, path, directory)
+        candidate = Candidate(path, "model", base_path, manifest, has_tokenizer, base_cache, rehash)
     else:
         inside = sorted(p.parent.name for p in path.glob("*/adapter_config.json"))
         fix = f"choose one of the adapters inside it: {', '.join(inside[:5])}" if inside else "check the path"
         raise IdentityError(
             f"--ft-model={model} holds neither adapter_config.json (an adapter) nor config.json (a full model)", fix=fix
         )
+    counted_files(path)  # refuses what could be one thing to us and another to a loader
     if prove_base:
         check_recorded_files(candidate)
     return candidate
+
+
+def resolve_base(base: str, directory: Path) -> Candidate:
+    """The base alone, from what --base names: a directory, or ORG/NAME@<revision>. Raises IdentityError."""
+    path = _base_path(base, None, directory, directory, name="--base")
+    return Candidate(path, "base", path, None, False)
+
+
+def _check_is_one(path: Path) -> None:
+    """An adapter's directory holds no full model as well: which of the two ships would depend on who loads it."""
+    models = (*path.glob("model*.safetensors"), *path.glob("pytorch_model*.bin"), *path.glob("consolidated*"))
+    if whole := sorted(p.name for p in models):
+        raise IdentityError(
+            f"{path.name} holds both an adapter and the weights of a full model ({', '.join(whole[:3])})",
+            fix="keep them in two directories, and judge the one that ships",
+        )
 
 
 def _resolved(directory: Path, name: str, option: str) -> Path:
@@ -126,7 +182,9 @@ def _nearby(path: Path) -> str:
     return f" (beside it: {', '.join(names[:5])}{', ...' if names[5:] else ''})" if names else ""
 
 
-def _base_path(option: str | None, manifest: Manifest | None, path: Path, directory: Path) -> Path:
+def _base_path(
+    option: str | None, manifest: Manifest | None, path: Path, directory: Path, *, name: str = "--ft-base"
+) -> Path:
     """The base directory, from --ft-base or from what the trainer recorded; never from adapter_config.json."""
     if option is None and manifest is None:
         raise IdentityError(
@@ -136,8 +194,8 @@ def _base_path(option: str | None, manifest: Manifest | None, path: Path, direct
     if option is not None:
         if hub := HUB_BASE.fullmatch(option):
             return _from_hub_cache(hub["id"], hub["revision"])
-        found = _resolved(directory, option, "--ft-base")
-        source = f"--ft-base={option}"
+        found = _resolved(directory, option, name)
+        source = f"{name}={option}"
     elif manifest is not None and manifest.base.local is not None:
         found = (path / manifest.base.local).resolve()
         source = f"ftgate.json: base.local {manifest.base.local!r}"
@@ -146,7 +204,13 @@ def _base_path(option: str | None, manifest: Manifest | None, path: Path, direct
         return _from_hub_cache(record.id if record else "", (record.revision or "") if record else "")
     if not (found / "config.json").is_file():
         raise IdentityError(
-            f"{source} is not a model directory (no config.json there)", fix="give the base with --ft-base=DIRECTORY"
+            f"{source} is not a model directory (no config.json there)", fix=f"give the base with {name}=DIRECTORY"
+        )
+    if (found / "adapter_config.json").exists():
+        # transformers would put that adapter on the base without a word.
+        raise IdentityError(
+            f"{source} holds an adapter (adapter_config.json) besides the base: the base would not be the base",
+            fix="move the adapter out of that directory, or give the bare base with --ft-base=DIRECTORY",
         )
     return found
 
@@ -186,7 +250,10 @@ def check_recorded_files(candidate: Candidate) -> None:
             fix="train again, or remove ftgate.json and name base and training files yourself (--ft-base, `train:`)",
         )
 
-    if differ := _differing(manifest.base.files, candidate.base_files):
+    recorded = manifest.base.files
+    if differ := sorted(
+        {*_differing(recorded, candidate.base_files), *(candidate.base_files.keys() - recorded.keys())}
+    ):
         raise IdentityError(
             f"{candidate.path.name} was trained on another base: {', '.join(differ[:4])} of {candidate.base_path.name} "
             f"differ from what ftgate.json records ({manifest.base.id})",

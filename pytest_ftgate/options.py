@@ -31,8 +31,21 @@ OPTIONS = (
     Option(
         "--ft-verdict",
         "require: exit 0 only for SHIP (BLOCK 1, INCONCLUSIVE 20, NOT_EVALUATED 21, PARTIAL 22). off: no run verdict. "
-        "auto (default): require where the environment variable CI is set, else pytest's own exit codes.",
+        "auto (default): require where the environment variable CI is set or a receipt is asked for, else pytest's "
+        "own exit codes.",
         {"choices": ("auto", "require", "off"), "default": "auto"},
+    ),
+    Option(
+        "--ft-policy",
+        "What the run is held to: required gates, lowest bounds, the base, the runtime (docs/policy.md). Default: the "
+        "nearest ftgate.toml, from where pytest is started and from its root upwards, if there is one.",
+        {"metavar": "FILE"},
+    ),
+    Option(
+        "--ft-policy-ref",
+        "A git ref, for instance origin/main: wherever policy, gates or bounds there are stricter than here, those "
+        "count, and what differs is said. So no change lowers the bar that it is measured by.",
+        {"metavar": "REF"},
     ),
     Option("--ft-device", "Where to run: auto (default; cuda if present), cpu, cuda, cuda:1.", {"default": "auto"}),
     Option(
@@ -52,14 +65,50 @@ OPTIONS = (
     ),
     Option(
         "--ft-cache",
-        "Which stored generations may be used: all, base, off. auto (default): base when a verdict is required, else "
-        "all. They lie in .ftgate/cache, keyed by weights, tokens, settings and versions.",
+        "Which stored generations may be used: all, base, off. auto (default): where a verdict is required, what the "
+        "policy allows (base; all is refused there), else all. They lie in .ftgate/cache, keyed by weights, tokens, "
+        "settings and versions.",
         {"choices": ("auto", "all", "base", "off"), "default": "auto"},
     ),
     Option(
         "--ft-corroborate",
         "Also ask the models: does the candidate know the references of leaked examples better than those of clean "
         "ones, compared with the base? Advisory; costs one forward pass an example and side.",
+        {"action": "store_true"},
+    ),
+    Option(
+        "--ft-receipt",
+        "Write a receipt to this file: which bytes were judged, by what, with which verdict. `ftgate verify` reads it "
+        "in the deploy step. The old one goes first, the new one comes last; a run that judged nothing leaves none.",
+        {"metavar": "FILE"},
+    ),
+    Option(
+        "--ft-receipt-days",
+        "How long the receipt is valid, in days (default 90).",
+        {"type": "positive_int", "default": 90, "metavar": "N"},
+    ),
+    Option(
+        "--ft-sign-key",
+        "Sign the receipt with this Ed25519 private key (PEM), as a DSSE envelope. To make one: openssl genpkey "
+        '-algorithm ed25519 -out ftgate.key. Needs pip install "pytest-ftgate[sign]".',
+        {"metavar": "PEM"},
+    ),
+    Option(
+        "--ft-rehash",
+        "Read all of the base again to know its digests, also where size, times and inode of its files are as they "
+        "were when .ftgate/base-digests.json was written. The candidate is always read.",
+        {"action": "store_true"},
+    ),
+    Option(
+        "--ft-all-answers",
+        "Ask the candidate every example, for a full report. Without it, an eval set is asked no further once no "
+        "remaining example can change what its gates decide; the verdict is the same.",
+        {"action": "store_true"},
+    ),
+    Option(
+        "--ft-judge-hopeless",
+        "Judge also gates that cannot pass with so few examples: they could still FAIL. Without it, nothing is "
+        "generated for them and they are INCONCLUSIVE at once; `ftgate plan EVALS` says how many examples are needed.",
         {"action": "store_true"},
     ),
     Option("--ft-json", "Write the verdict and every number behind it to this file.", {"metavar": "FILE"}),

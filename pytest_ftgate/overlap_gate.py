@@ -9,7 +9,7 @@ from evalsets.digests import path_sha256
 from evalsets.errors import InputError
 from evalsets.overlap import Finding, OverlapOptions, OverlapReport, find_overlaps, items_of, leaks_exceed
 from evalsets.types import EvalSet, GateSpec
-from pytest_ftgate.errors import IdentityError
+from pytest_ftgate.errors import IdentityError, UnknownTraining
 from pytest_ftgate.gates import WORST
 from pytest_ftgate.identity import Candidate
 from pytest_ftgate.planning import exact_percent
@@ -100,13 +100,13 @@ def training_files(gate: GateSpec, candidate: Candidate, base_dir: Path) -> list
     named = [base_dir / name for name in gate.options.get("train", [])]
     if candidate.manifest is None:
         if not named:
-            raise IdentityError(
+            raise UnknownTraining(
                 f"it is not known what {candidate.path.name} was trained on: it has no ftgate.json",
                 fix="name the training files in the gate: `overlap: {max: 0, train: [train.jsonl]}`",
             )
         return named
     if not candidate.manifest.training:
-        raise IdentityError(
+        raise UnknownTraining(
             f"it is not known what {candidate.path.name} was trained on: its ftgate.json names no training file",
             fix="train again with a trainer that records its files",
         )

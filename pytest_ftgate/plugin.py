@@ -24,16 +24,22 @@ if TYPE_CHECKING:
     from evalsets.types import EvalSet, GateSpec
     from pytest_ftgate.controller import Controller
     from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.identity import Candidate
     from pytest_ftgate.overlap_gate import Overlaps
     from pytest_ftgate.session import Session
     from pytest_ftgate.stage import Progress, StageResult
     from pytest_ftgate.types import Verdict
 
 EVALSET_SUFFIX = ".eval.yaml"
+INFORMATION = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
+"""Options of pytest that only print something."""
 NEEDS_MODEL = "needs --ft-model=DIR"
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
+CONTROLLER: pytest.StashKey[Controller] = pytest.StashKey()
 SHARED: pytest.StashKey[Path] = pytest.StashKey()
 """Directory that all processes of one run share; removed at its end."""
+VERDICTS: pytest.StashKey[dict[str, Verdict]] = pytest.StashKey()
+"""Node id -> what its gate decided: a gate decides once, however often other plugins run its test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,9 +60,11 @@ def positive_int(text: str) -> int:
 
 @pytest.hookimpl(trylast=True)  # after xdist has made its workers' input
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--ft-model") is None:
+    option = config.option
+    if option.ft_model is None and not (option.ft_receipt or option.ft_sign_key or option.ft_verdict == "require"):
         return
     from pytest_ftgate import session
+    from pytest_ftgate.errors import Unusable
 
     try:
         config.stash[SESSION] = session.open_session(
@@ -69,8 +77,9 @@ def pytest_configure(config: pytest.Config) -> None:
             norecursedirs=config.getini("norecursedirs"),
             distributed=vars(config.option).get("dist", "no") != "no",
             in_worker="workerinput" in vars(config),
+            policy_digest=vars(config).get("workerinput", {}).get("ftgate_policy"),
         )
-    except session.Unusable as error:
+    except Unusable as error:
         raise pytest.UsageError(str(error)) from None
     if worker := vars(config).get("workerinput"):
         config.stash[SHARED] = Path(worker["ftgate_shared"])
@@ -79,13 +88,46 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.stash[SHARED] = shared = Path(tempfile.mkdtemp(prefix="ftgate-"))
     config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
-    controller = Controller(config.stash[SESSION], shared)
-    config.pluginmanager.register(ControllerHooks(config, controller), "ftgate-controller")
+    try:
+        config.stash[CONTROLLER] = controller = Controller(config.stash[SESSION], shared)
+    except Unusable as error:
+        raise pytest.UsageError(str(error)) from None
+    config.add_cleanup(controller.discard_receipt)
+    hooks = {
+        "ftgate-controller": ControllerHooks(config, controller),
+        "ftgate-receipt": ReceiptHook(config, controller),
+    }
+    for name, hook in hooks.items():
+        if config.pluginmanager.register(hook, name) is None:
+            raise pytest.UsageError(f"-p no:{name} blocks the run verdict. Fix: leave it out")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
+    """Around all of pytest: `pytest.exit(returncode=0)` in a hook of a conftest, before or after ours, is no SHIP."""
+    status = yield
+    judging = config.getoption("--ft-model") is not None and "workerinput" not in vars(config)
+    if status != 0 or not judging or any(vars(config.option).get(name) for name in INFORMATION):
+        return status
+    if CONTROLLER in config.stash:
+        return config.stash[CONTROLLER].final_status(int(status))
+    from pytest_ftgate.session import status_without_session
+
+    return status_without_session(config.option, int(status))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     session = config.stash.get(SESSION, None)
     return session.header() if session else None
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        return []
+    from pytest_ftgate.selection import before
+
+    return before(session, _gates_of(items), config.stash[SHARED])
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -138,17 +180,32 @@ def check_gate(ft_verdict: Verdict) -> None:
 
 
 @pytest.fixture(scope="session")
+def ft_candidate(pytestconfig: pytest.Config) -> Candidate:
+    """What is judged: its directory, its base and their digests. For engines of your own."""
+    return pytestconfig.stash[SESSION].candidate
+
+
+@pytest.fixture(scope="session")
 def ft_engine(pytestconfig: pytest.Config) -> Engine:
-    """What generates answers. Override it in a conftest.py to plug in anything with the same three methods."""
+    """What generates answers. Override it in a conftest.py to plug in anything with the same methods.
+
+    No model ships by answers of unknown origin: `describe()` has to hold what `ft_candidate.describe()` does.
+    """
     return pytestconfig.stash[SESSION].make_engine()
 
 
 @pytest.fixture(scope="session")
-def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine) -> StageResult:
+def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine, ft_overlaps: Overlaps) -> StageResult:
     """Every answer that the selected gates need, generated once for all workers."""
-    config = request.config
-    gates = [(i.evalset, i.gate) for i in request.session.items if isinstance(i, GateItem) and i.evalset]
-    return config.stash[SESSION].run_stage(gates, ft_engine, config.stash[SHARED], _LiveProgress(config))
+    config, gates = request.config, _gates_of(request.session.items)
+    progress = _LiveProgress(config)
+    from pytest_ftgate.selection import run_stage
+
+    return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, config.stash[SHARED], progress)
+
+
+def _gates_of(items: Iterable[pytest.Item]) -> list[tuple[EvalSet, GateSpec]]:
+    return [(item.evalset, item.gate) for item in items if isinstance(item, GateItem) and item.evalset]
 
 
 @pytest.fixture(scope="session")
@@ -163,15 +220,24 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
     from pytest_ftgate.report.terminal import explain
     from pytest_ftgate.session import properties
 
-    item = request.node
+    item, config = request.node, request.config
     used: list[StageResult] = []
 
     def stage() -> StageResult:
         used.append(request.getfixturevalue("ft_stage"))
         return used[-1]
 
-    verdict = request.config.stash[SESSION].judge(item.evalset, item.gate, ft_overlaps, stage)
-    item.user_properties += properties(verdict, used)
+    decided = config.stash.setdefault(VERDICTS, {})
+    if item.nodeid not in decided:
+        session, marked = config.stash[SESSION], item.get_closest_marker("xfail")
+        judged = (
+            session.refuse_xfail(item.evalset, item.gate)
+            if marked
+            else session.judge(item.evalset, item.gate, ft_overlaps, stage, config.stash[SHARED])
+        )
+        item.user_properties += properties(judged, item.evalset, used)
+        decided[item.nodeid] = judged
+    verdict = decided[item.nodeid]
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
         pytest.fail(explain(verdict), pytrace=False)
     return verdict
@@ -217,6 +283,7 @@ class ControllerHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput["ftgate_shared"] = str(self._config.stash[SHARED])
+        node.workerinput["ftgate_policy"] = self._config.stash[SESSION].policy.digest
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -224,6 +291,9 @@ class ControllerHooks:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._controller.select(item.nodeid for item in session.items)
+        for item in session.items:
+            if isinstance(item, GateItem) and item.get_closest_marker("xfail"):
+                raise pytest.UsageError(f"{item.nodeid}: a gate cannot be expected to fail. Fix: remove the mark xfail")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -241,6 +311,7 @@ class ControllerHooks:
     @pytest.hookimpl(wrapper=True, trylast=True)  # inside the terminal's own wrapper, which ends the progress line
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         self._count(session)
+        self._controller.begin()
         try:
             result = yield
         except (session.Failed, session.Interrupted):  # -x, --maxfail and --sw end it so; what was judged still counts
@@ -293,6 +364,26 @@ class ControllerHooks:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         session.exitstatus = self._controller.exit_status(int(session.exitstatus))
+
+
+class ReceiptHook:
+    """Around all others: the receipt appears when nothing can change the exit code any more."""
+
+    def __init__(self, config: pytest.Config, controller: Controller) -> None:
+        self._config, self._controller = config, controller
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        try:
+            result = yield
+        except BaseException:  # also Ctrl-C and pytest.exit: what the process returns is not ours to say
+            self._controller.discard_receipt()
+            raise
+        session.exitstatus, message = self._controller.publish_receipt(int(session.exitstatus))
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if message and reporter is not None:
+            reporter.write_line(message)
+        return result
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

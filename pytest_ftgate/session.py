@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from evalsets.errors import InputError
 from evalsets.loader import load_evalset, read_header
 from evalsets.types import EvalSet, GateSpec
-from pytest_ftgate.errors import IdentityError
-from pytest_ftgate.identity import Candidate, resolve_candidate
-from pytest_ftgate.required import EvalSetFile, files_on_disk, read_files
+from evalsets.wording import shown
+from pytest_ftgate.basecache import CACHE_FILE
+from pytest_ftgate.errors import FtgateError, Unusable
+from pytest_ftgate.identity import Candidate, check_recorded_files, resolve_candidate
+from pytest_ftgate.outputs import clear_outputs, receipt_settings
+from pytest_ftgate.policy.enforce import check_base, settle
+from pytest_ftgate.policy.load import Where, load_in_force
+from pytest_ftgate.policy.merge import tightened
+from pytest_ftgate.policy.types import CacheRule, PolicyInForce
+from pytest_ftgate.receipt.writing import ReceiptSettings
+from pytest_ftgate.required import EvalSetFile, almost_evalsets, files_on_disk, read_files
+from pytest_ftgate.verdict import EXIT_CODES
 
 if TYPE_CHECKING:
+    from pytest_ftgate.attempts import Attempt
     from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.measure import Levels
     from pytest_ftgate.overlap_gate import Overlaps
-    from pytest_ftgate.stage import CacheMode, Progress, StageResult
+    from pytest_ftgate.stage import CacheMode, StageResult
     from pytest_ftgate.types import Verdict
 
-ALPHA = 0.05
 STORE = Path(".ftgate", "cache")
 NEEDED = ("torch", "transformers", "peft", "safetensors")
 INI_FILES = {
@@ -41,10 +49,6 @@ INI_FILES = {
 """Configuration files that pytest looks for, in its order, and what must stand in them to count."""
 
 
-class Unusable(Exception):
-    """The options or the files they name cannot be used; the message says what to change."""
-
-
 @dataclass(frozen=True, slots=True)
 class Session:
     """One run's settings, the same in every process of it."""
@@ -52,6 +56,8 @@ class Session:
     candidate: Candidate
     required: tuple[EvalSetFile, ...]
     """Eval-set files on disk under the paths given, whatever was selected; () where they cannot be read."""
+    policy: PolicyInForce
+    """What the run is held to."""
     verdict_required: bool
     verdict_off: bool
     cache: CacheMode
@@ -63,16 +69,30 @@ class Session:
     batch_size: int
     json_path: Path | None
     html_path: Path | None
+    receipt: ReceiptSettings | None
+    """The receipt that was asked for; None without --ft-receipt, and in workers."""
     corroborate: bool
+    all_answers: bool
+    judge_hopeless: bool
     collect_only: bool
     command: str
     """How the run was started, for the report."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the files, for header and summary."""
+    policy_changed: bool = False
+    """Whether this process read another policy, or other gates, than the one that decides."""
+
+    @property
+    def judges(self) -> bool:
+        """Whether a run verdict may come out of it."""
+        return not (self.verdict_off or self.collect_only)
 
     def header(self) -> str:
         """The line in pytest's header."""
         mode = "required" if self.verdict_required else "off" if self.verdict_off else "for information"
         kind = "adapter" if self.candidate.kind == "adapter" else "full model"
-        return f"ftgate: {kind} {self.candidate.path.name} on base {self.candidate.base_path.name}; verdict: {mode}"
+        line = f"ftgate: {kind} {self.candidate.path.name} on base {self.candidate.base_path.name}; verdict: {mode}"
+        return "\n".join([line, *(f"ftgate: {note}" for note in self.notes)])
 
     def make_engine(self) -> Engine:
         """The transformers engine; nothing is loaded yet."""
@@ -81,25 +101,14 @@ class Session:
 
         return HFEngine(self.candidate, Settings(self.device, self.dtype, self.quantize, self.batch_size))
 
-    def run_stage(
-        self,
-        gates: Sequence[tuple[EvalSet, GateSpec]],
-        engine: Engine,
-        shared: Path,
-        report: Callable[[Progress], None],
-    ) -> StageResult:
-        """Every answer that `gates` need; computed by the first process, read by the others. Raises FtgateError."""
-        from pytest_ftgate.run import shared_stage, work_for
-        from pytest_ftgate.stage import run_stage
+    def levels(self, evalset: EvalSet, shared: Path) -> Levels:
+        """Error rates of the gates of one eval set: alpha is what is left for this attempt."""
+        from pytest_ftgate.attempts import is_counted
+        from pytest_ftgate.measure import Levels
 
-        def compute() -> StageResult:
-            work = work_for(list(gates), corroborate=self.corroborate)
-            with warnings.catch_warnings():
-                # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
-                warnings.simplefilter("ignore")
-                return run_stage(work, engine, store_root=self.root / STORE, cache=self.cache, report=report)
-
-        return shared_stage(shared, compute)
+        counted = any(is_counted(gate.kind) for gate in evalset.gates)
+        alpha = self.attempt(evalset, shared).entry.alpha if counted else self.alpha
+        return Levels(alpha, sum(file.hypotheses for file in self.required))
 
     def make_overlaps(self) -> Overlaps:
         """Where gates ask what the training data and an eval set share."""
@@ -107,22 +116,88 @@ class Session:
 
         return Overlaps(self.candidate)
 
-    def judge(self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult]) -> Verdict:
-        """The Verdict of one gate."""
-        from pytest_ftgate.measure import Levels
+    def attempt(self, evalset: EvalSet, shared: Path) -> Attempt:
+        """Which attempt this run is on the examples of an eval set: the first process that asks counts, all agree."""
+        from pytest_ftgate.attempts import count_attempt, draft_entry
+        from pytest_ftgate.ledger import read_ledger
+        from pytest_ftgate.run import shared_attempt
+
+        def compute() -> Attempt:
+            candidate, form = self.candidate.digest(tuned=True), (self.dtype, self.quantize)
+            draft = draft_entry(self.held(evalset), candidate=candidate, form=form, alpha=self.alpha)
+            return count_attempt(draft, read_ledger(self.root), beside=self.evalset_names, alpha=self.alpha)
+
+        return shared_attempt(shared, evalset.name, compute)
+
+    def refuse_xfail(self, evalset: EvalSet, gate: GateSpec) -> Verdict:
+        """The Verdict of a gate that another plugin marked as expected to fail."""
+        from pytest_ftgate.gates import error_verdict
+
+        name = f"{evalset.name}::{gate.kind}"
+        return error_verdict(
+            name, gate.kind, "a gate cannot be expected to fail", "remove the xfail mark", reason="XFAIL"
+        )
+
+    @property
+    def evalset_names(self) -> tuple[str, ...]:
+        """Names of all eval sets that this run must judge."""
+        return tuple(file.name for file in self.required)
+
+    @property
+    def alpha(self) -> float:
+        """Level of a gate, before attempts share it."""
+        return self.policy.policy.alpha
+
+    def held(self, evalset: EvalSet) -> EvalSet:
+        """The eval set with the bounds that the policy tightens."""
+        names = ((gate, f"{evalset.name}::{gate.kind}") for gate in evalset.gates)
+        gates = tuple(tightened(gate, name, self.policy, len(evalset.examples)) for gate, name in names)
+        return replace(evalset, gates=gates)
+
+    def judge(
+        self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult], shared: Path
+    ) -> Verdict:
+        """The Verdict of one gate, held to the policy, at the level that is left for this attempt."""
+        from pytest_ftgate.attempt_verdicts import keep_result, refuse, say_used_up, seal
+        from pytest_ftgate.attempts import is_counted
+        from pytest_ftgate.gates import error_verdict
         from pytest_ftgate.run import judge_gate
 
-        levels = Levels(ALPHA, sum(file.hypotheses for file in self.required))
-        return judge_gate(evalset, gate, overlaps, levels, stage, corroborate=self.corroborate)
+        if self.policy_changed:
+            why, name = "policy or eval sets were changed while the run was starting", f"{evalset.name}::{gate.kind}"
+            return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")
+        strict = self.held(evalset)
+        used = next(each for each in strict.gates if each.kind == gate.kind)
+        attempt = self.attempt(evalset, shared) if is_counted(gate.kind) else None
+        if attempt is not None and (refused := refuse(attempt, evalset, used)):
+            return refused
+        verdict = judge_gate(
+            strict,
+            used,
+            overlaps,
+            self.levels(evalset, shared),
+            stage,
+            corroborate=self.corroborate,
+            judge_hopeless=self.judge_hopeless,
+        )
+        verdict = settle(self.policy.policy, gate, used, verdict)
+        if attempt is not None:
+            verdict = keep_result(verdict, attempt)
+        if evalset.attempts.feedback == "sealed":
+            verdict = seal(verdict)
+        return say_used_up(verdict, attempt, used, alpha=self.alpha) if attempt else verdict
 
 
 VERDICT_PROPERTY = "ftgate.verdict"
 STAGE_PROPERTY = "ftgate.stage"
-INTERNAL = (VERDICT_PROPERTY, STAGE_PROPERTY)
+EVALSET_PROPERTY = "ftgate.evalset"
+INTERNAL = (VERDICT_PROPERTY, STAGE_PROPERTY, EVALSET_PROPERTY)
 
 
-def properties(verdict: Verdict, used: Sequence[StageResult]) -> list[tuple[str, object]]:
+def properties(verdict: Verdict, evalset: EvalSet, used: Sequence[StageResult]) -> list[tuple[str, object]]:
     """What travels on the report: into junit as properties, and through xdist to the controller."""
+    from pytest_ftgate.run import evalset_facts
+
     plain: list[tuple[str, object]] = [("ftgate.outcome", verdict.outcome), ("ftgate.n", verdict.n)]
     if verdict.value is not None:
         plain += [("ftgate.value", verdict.value), ("ftgate.bound", verdict.bound)]
@@ -133,6 +208,7 @@ def properties(verdict: Verdict, used: Sequence[StageResult]) -> list[tuple[str,
     for result in used[:1]:
         facts = {"engine": dict(result.engine), "counts": result.counts, "withheld": result.withheld}
         plain.append((STAGE_PROPERTY, json.dumps(facts, allow_nan=False)))
+    plain.append((EVALSET_PROPERTY, json.dumps(evalset_facts(evalset), allow_nan=False)))
     return [*plain, (VERDICT_PROPERTY, json.dumps(asdict(verdict), allow_nan=False))]
 
 
@@ -147,34 +223,49 @@ def open_session(
     norecursedirs: Sequence[str],
     distributed: bool = False,
     in_worker: bool = False,
+    policy_digest: str | None = None,
 ) -> Session:
     """Check the `--ft-...` options (attributes of `option`, as argparse names them). Raises Unusable.
 
-    `distributed`: this process is the controller of workers, which are going to collect; `in_worker`: it is one.
+    `distributed`: this process is the controller of workers, which are going to collect; `in_worker`: it is one, and
+    `policy_digest` is what the controller's policy has.
     """
-    for old in (option.ft_json, option.ft_html):
-        if old and not (in_worker or option.collectonly):
-            # Before anything can go wrong: an old verdict must not be read as this run's.
-            with contextlib.suppress(OSError):
-                (directory / old).unlink()
+    if not in_worker:  # before anything can go wrong: an old verdict must not be read as this run's
+        clear_outputs(option, directory)
+    if option.ft_model is None:
+        raise Unusable("a verdict was asked for, and no model to judge. Fix: add --ft-model=DIR")
     _check_rootdir([str(w) for w in written], directory, inifile)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise Unusable(f'judging a model needs {", ".join(missing)}: pip install "pytest-ftgate[hf]"')
+    verdict_required = is_verdict_required(option)
+    required = _required(args, directory, norecursedirs, full=distributed and not option.collectonly)
+    where = Where(option.ft_policy, option.ft_policy_ref, directory, root.resolve(), args, norecursedirs)
+    prove = not (option.collectonly or in_worker)
     try:
-        prove = not (option.collectonly or in_worker)
-        candidate = resolve_candidate(option.ft_model, option.ft_base, directory, prove_base=prove)
-    except IdentityError as error:
+        candidate = resolve_candidate(
+            option.ft_model,
+            option.ft_base,
+            directory,
+            prove_base=False,
+            base_cache=root / CACHE_FILE,
+            rehash=option.ft_rehash,
+        )
+        policy = load_in_force(where, required, compare=prove)
+        if prove:
+            check_recorded_files(candidate)
+            check_base(policy.policy, candidate, option.ft_base)
+    except (FtgateError, InputError) as error:
         raise Unusable(str(error)) from None
-    verdict_required = option.ft_verdict == "require" or (option.ft_verdict == "auto" and bool(os.environ.get("CI")))
-    usual: CacheMode = "base" if verdict_required else "all"
-    cache: CacheMode = usual if option.ft_cache == "auto" else option.ft_cache
+    receipt = None if in_worker else receipt_settings(option, directory, candidate.path)
     return Session(
         candidate=candidate,
-        required=_required(args, directory, norecursedirs, full=distributed and not option.collectonly),
+        required=required,
+        policy=policy,
+        policy_changed=policy_digest not in (None, policy.digest),
         verdict_required=verdict_required,
         verdict_off=option.ft_verdict == "off",
-        cache=cache,
+        cache=_cache(option.ft_cache, policy.policy.cache, verdict_required=verdict_required),
         root=root,
         device=option.ft_device,
         dtype=option.ft_dtype,
@@ -182,10 +273,53 @@ def open_session(
         batch_size=option.ft_batch_size,
         json_path=directory / option.ft_json if option.ft_json else None,
         html_path=directory / option.ft_html if option.ft_html else None,
+        receipt=receipt,
         corroborate=option.ft_corroborate,
+        all_answers=option.ft_all_answers,
+        judge_hopeless=option.ft_judge_hopeless,
         collect_only=option.collectonly,
         command=shlex.join(["pytest", *(str(w) for w in written)]),
+        notes=_misnamed(args, directory, norecursedirs, verdict_required=verdict_required),
     )
+
+
+def _cache(asked: CacheMode | Literal["auto"], allowed: CacheRule, *, verdict_required: bool) -> CacheMode:
+    """Which stored generations are used. A verdict rests on fresh answers of the candidate, whatever was asked."""
+    if not verdict_required:
+        return "all" if asked == "auto" else asked
+    if asked == "auto":
+        return allowed
+    if asked == "all" or (asked == "base" and allowed == "off"):
+        raise Unusable(
+            f"--ft-cache={asked} where a verdict is required: the policy allows "
+            f"{'stored answers of the base only' if allowed == 'base' else 'no stored answers'}. Fix: leave --ft-cache "
+            f"out, or ask for no verdict (--ft-verdict=off)"
+        )
+    return asked
+
+
+def _misnamed(
+    args: Sequence[str], directory: Path, norecursedirs: Sequence[str], *, verdict_required: bool
+) -> tuple[str, ...]:
+    """Files that look like eval sets and are none: a gate that nobody collects would be missed by nobody."""
+    notes = tuple(
+        f"{shown(path)} is not an eval set: did you mean {path.stem.partition('.')[0]}.eval.yaml?"
+        for path in almost_evalsets(args, directory, norecursedirs)
+    )
+    if notes and verdict_required:
+        raise Unusable("\n".join([*notes, "Fix: rename the file, or keep it outside the paths given to pytest"]))
+    return notes
+
+
+def is_verdict_required(option: Any) -> bool:
+    """Whether only SHIP may end with 0."""
+    wanted = bool(os.environ.get("CI") or option.ft_receipt)
+    return option.ft_verdict == "require" or (option.ft_verdict == "auto" and wanted)
+
+
+def status_without_session(option: Any, status: int) -> int:
+    """What a run returns that asked for a verdict and was ended before the plugin was set up."""
+    return EXIT_CODES["NOT_EVALUATED"] if is_verdict_required(option) else status
 
 
 def load_for_collection(path: Path, *, full: bool) -> tuple[EvalSet | None, tuple[GateSpec, ...]]:
@@ -202,7 +336,10 @@ def load_for_collection(path: Path, *, full: bool) -> tuple[EvalSet | None, tupl
 def _required(
     args: Sequence[str], directory: Path, norecursedirs: Sequence[str], *, full: bool
 ) -> tuple[EvalSetFile, ...]:
-    paths = files_on_disk(args, directory, norecursedirs)
+    try:
+        paths = files_on_disk(args, directory, norecursedirs)
+    except InputError as error:
+        raise Unusable(str(error)) from None
     # Workers go on with the other files where one cannot be collected: the model would be loaded for nothing.
     if full and (problems := _all_problems(paths)):
         raise Unusable("\n".join(problems))
@@ -237,7 +374,7 @@ def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None
     """With a space, pytest takes the model directory for a test path and may lose the project's configuration."""
     if "--ft-model" not in written or any(w in ("-c", "--config-file") or w.startswith("--rootdir") for w in written):
         return
-    expected = _ini_above(directory)
+    expected = ini_above(directory)
     if expected is not None and inifile != expected:
         raise Unusable(
             f"with a space after --ft-model, pytest took the model directory for a test path and did not read "
@@ -245,7 +382,8 @@ def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None
         )
 
 
-def _ini_above(directory: Path) -> Path | None:
+def ini_above(directory: Path) -> Path | None:
+    """The configuration file that pytest would read in this directory; None where there is none."""
     for folder in (directory, *directory.parents):
         for name, mark in INI_FILES.items():
             path = folder / name

@@ -12,8 +12,9 @@ from numbers import Real
 from pathlib import Path
 from types import ModuleType
 
+from evalsets.digests import file_sha256
 from evalsets.errors import InputError, Problem
-from evalsets.types import Example
+from evalsets.types import Example, ScorerSpec
 from evalsets.wording import brief, shown
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.report.sanitise import visible
@@ -41,6 +42,14 @@ def function_scorer(path: str, *, base_dir: Path) -> Callable[[Example, Generati
         return _score(result, where)
 
     return score
+
+
+def scorer_source(spec: ScorerSpec) -> str | None:
+    """sha256 of the file of a `pkg.mod:function` scorer that is loaded; None for the scorers that come with ftgate."""
+    module = sys.modules.get(str(spec.options.get("path", "")).partition(":")[0])
+    if spec.kind != "function" or module is None or module.__file__ is None:
+        return None
+    return file_sha256(Path(module.__file__))
 
 
 def _score(result: object, where: str) -> Score:

@@ -39,7 +39,13 @@ class RunFacts:
     other_failures: int = 0
     """Failed tests that are not gates."""
     partial_because: str = ""
-    """Why this is a subset by itself (an option that limits examples); "" if it is not."""
+    """Why this is a subset by itself (an eval set that the policy names was left out); "" if it is not."""
+    unmet: Sequence[str] = ()
+    """Rules of the policy that this run broke or did not evaluate."""
+    waived: Sequence[str] = ()
+    """Gates among `verdicts` that count as passed without having been judged, which the policy allows."""
+    unproven: str = ""
+    """Why it is not known that the answers came from the candidate; "" if it is."""
 
 
 def decide(facts: RunFacts) -> Decision:
@@ -63,6 +69,10 @@ def decide(facts: RunFacts) -> Decision:
     lost = [name for name in facts.selected if name not in outcomes]
     if lost:
         return Decision("NOT_EVALUATED", f"no verdict was received from {_names(lost)} (skipped, crashed or stopped)")
+    if facts.unproven:
+        return Decision("NOT_EVALUATED", facts.unproven)
+    if facts.unmet:
+        return Decision("NOT_EVALUATED", "; ".join(facts.unmet[:4]) + (" ..." if facts.unmet[4:] else ""))
     unsure = [name for name, outcome in outcomes.items() if outcome == "INCONCLUSIVE"]
     if unsure:
         return Decision("INCONCLUSIVE", f"{_names(unsure)} could not be certified with these examples")
@@ -73,7 +83,8 @@ def decide(facts: RunFacts) -> Decision:
     if facts.partial_because:
         return Decision("PARTIAL", facts.partial_because)
     count = len(facts.required)
-    return Decision("SHIP", "the only gate passed" if count == 1 else f"all {count} gates passed")
+    but = f"; not judged, which the policy allows: {_names(facts.waived)}" if facts.waived else ""
+    return Decision("SHIP", ("the only gate passed" if count == 1 else f"all {count} gates passed") + but)
 
 
 def _names(names: Sequence[str]) -> str:

@@ -14,11 +14,21 @@ from evalsets.schema import schema_problems
 from evalsets.strictyaml import parse_yaml
 from pytest_ftgate.cli import VERBS
 from pytest_ftgate.options import OPTIONS
+from pytest_ftgate.policy.file import parse_policy, policy_schema
+from pytest_ftgate.receipt.command import verify_parser
 from training.config import training_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/training.md")]
-DOCUMENTS += sorted(ROOT.glob("examples/*/README.md"))
+NAMES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/policy.md",
+    "docs/receipt.md",
+    "docs/training.md",
+)
+DOCUMENTS = [*(ROOT / name for name in NAMES), *sorted(ROOT.glob("examples/*/README.md"))]
+FOREIGN = ("pip", "cd", "openssl", "gh", "jq")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTEST_OPTIONS = ("-k", "-n", "--junitxml", "-m", "--lf", "-x")
 
@@ -46,7 +56,21 @@ def test_yaml_snippets_are_what_they_say(text: str) -> None:
         assert schema_problems(parse_yaml(text, path="snippet"), training_schema()) == []
     else:
         assert ".github/workflows" in first
-        check_command(yaml.safe_load(text)["jobs"]["gate"]["steps"][-1]["run"])
+        runs = [step["run"] for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"] if "run" in step]
+        assert runs
+        for run in runs:
+            check_command(run)
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in snippets("toml")])
+def test_toml_snippets_are_policies(text: str) -> None:
+    parse_policy(text, name="snippet", directory=ROOT)
+    # Every key is shown, so that nobody has to read the schema.
+    tables = policy_schema()["properties"]
+    keys = {key for table in ("policy", "runtime") for key in tables[table]["properties"]}
+    for name in ("floors", "ceilings"):
+        keys |= set(tables["policy"]["properties"][name]["properties"])
+    assert {key for key in keys if key not in text} == set()
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in snippets("console")])
@@ -64,6 +88,8 @@ def check_command(command: str) -> None:
             assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
         elif program == "ftgate":
             assert words[0] in VERBS, command
+            if words[0] == "verify":
+                verify_parser().parse_args(words[1:])
         elif program == "pytest":
             known = {option.name for option in OPTIONS} | set(PYTEST_OPTIONS)
             options = [word.split("=")[0] for word in words if word.startswith("-")]
@@ -74,7 +100,7 @@ def check_command(command: str) -> None:
             assert words[0] == "launch", command
             assert words[words.index("-m") + 1] == "training", command
         else:
-            assert program in ("pip", "cd"), command
+            assert program in FOREIGN, command
 
 
 def test_every_option_of_the_plugin_explains_itself() -> None:
@@ -85,3 +111,27 @@ def test_links_between_documents_lead_somewhere() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+QUOTE = re.compile(r"^<!-- quoted from (\S+) -->\n((?:\|.*\n)+)", re.MULTILINE)
+
+
+def misquoted(text: str) -> list[str]:
+    """Lines of tables marked `<!-- quoted from FILE -->` that do not stand in that file word for word."""
+    found = []
+    for source, table in QUOTE.findall(text):
+        written = (ROOT / source).read_text().splitlines()
+        found += [line for line in table.splitlines() if line not in written]
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_quoted_tables_stand_in_the_document_that_a_command_wrote(document: Path) -> None:
+    assert misquoted(document.read_text()) == []
+
+
+def test_a_misquoted_table_is_seen() -> None:
+    row = next(line for line in (ROOT / "docs/statistics.md").read_text().splitlines() if "exact (ours)" in line)
+    assert misquoted(f"<!-- quoted from docs/statistics.md -->\n{row}\n") == []
+    wrong = row.replace(".0", ".1")
+    assert misquoted(f"<!-- quoted from docs/statistics.md -->\n{row}\n{wrong}\n") == [wrong]

@@ -55,10 +55,6 @@ def cut_jsonl(project: Project) -> None:
     path.write_text(path.read_text()[:-12])
 
 
-def empty_set(project: Project) -> None:
-    project.write("evals/target.jsonl", "")
-
-
 def same_name_twice(project: Project) -> None:
     shutil.copytree(project.root / "evals", project.root / "evals" / "again")
 
@@ -78,7 +74,6 @@ def a_function_that_is_not_there(project: Project) -> None:
         (broken_yaml, ["target.eval.yaml:3"]),
         (unknown_key, ["target.eval.yaml:", "gates.accuracy", "mim", "min"]),
         (cut_jsonl, ["target.jsonl:60", "Fix:"]),
-        (empty_set, ["target.eval.yaml:2: examples: expected at least one example, found none. Fix: add rows"]),
         (same_name_twice, ["two eval sets are called", "name:"]),
         (a_pattern_that_allows_everything, ["loose.eval.yaml:7: gates.format.regex", "Fix:"]),
         (a_function_that_is_not_there, ["target.eval.yaml", "scorer", "nothing", "Fix:"]),

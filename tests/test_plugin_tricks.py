@@ -21,22 +21,6 @@ def test_other_tests_that_pass_do_not(project: Project) -> None:
 
 
 TRICKS = {
-    "skip_at_setup": """
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtest_setup(item):
-            if item.name == "accuracy":
-                pytest.skip("no gpu")
-    """,
-    "skip_marker": """
-        def pytest_collection_modifyitems(items):
-            for item in items:
-                item.add_marker(pytest.mark.skip(reason="later"))
-    """,
-    "xfail_no_run": """
-        def pytest_collection_modifyitems(items):
-            for item in items:
-                item.add_marker(pytest.mark.xfail(run=False))
-    """,
     "exit_zero_at_setup": """
         def pytest_runtest_setup(item):
             if item.name == "accuracy":
@@ -45,13 +29,6 @@ TRICKS = {
     "exit_zero_at_collection": """
         def pytest_collection_modifyitems(items):
             pytest.exit("enough", returncode=0)
-    """,
-    "items_dropped": """
-        def pytest_collection_modifyitems(items):
-            del items[:]
-    """,
-    "file_not_collected": """
-        collect_ignore = ["general.eval.yaml"]
     """,
     "own_verdict": """
         @pytest.fixture
@@ -88,16 +65,17 @@ TRICKS = {
 }
 
 
+REFUSED = {"xfail_no_run"}
+"""Usage errors: nothing is judged."""
 BLOCKED = {"gate_call_breaks", "gate_teardown_breaks"}
-LEFT_OUT = {"file_not_collected", "items_dropped"}
-"""Nobody was asked to judge these gates: a subset. All other tricks lose a gate that was."""
 
 
 @pytest.mark.parametrize("trick", sorted(TRICKS))
 def test_tricks_of_a_conftest_do_not_ship(project: Project, trick: str) -> None:
     project.write("evals/conftest.py", "import pytest\n" + textwrap.dedent(TRICKS[trick]))
     run = project.run("--ft-model=runs/good", "evals", "--ft-verdict=require")
-    assert run.code == (1 if trick in BLOCKED else 22 if trick in LEFT_OUT else 21), run.out
+    expected = 4 if trick in REFUSED else 1 if trick in BLOCKED else 21
+    assert run.code == expected, run.out
     assert "SHIP:" not in run.out
     assert "INTERNALERROR" not in run.out
 
@@ -106,9 +84,11 @@ def test_a_gate_that_failed_stays_failed_whatever_its_report_says(project: Proje
     folder = only("accuracy_fail")
     trick = """
         import pytest
-        def pytest_collection_modifyitems(items):
-            for item in items:
-                item.add_marker(pytest.mark.xfail(strict=False))
+        @pytest.hookimpl(wrapper=True)
+        def pytest_runtest_makereport(item, call):
+            report = yield
+            report.outcome = "passed"
+            return report
     """
     project.write(f"{folder}/conftest.py", textwrap.dedent(trick))
     assert project.gates(folder, "--ft-verdict=require").code == 1

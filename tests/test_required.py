@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from evalsets.errors import EvalSetError
+from evalsets.errors import EvalSetError, InputError
 from evalsets.types import GateSpec
 from pytest_ftgate.required import EvalSetFile, files_on_disk, read_files
 from pytest_ftgate.types import Verdict
@@ -40,7 +41,7 @@ def found(root: Path, *args: str, norecursedirs: list[str] = NORECURSE) -> list[
 
 
 def test_a_directory_is_searched_to_the_bottom(tmp_path: Path) -> None:
-    write(tmp_path, "a.eval.yaml", "evals/b.eval.yaml", "evals/deep/er/c.eval.yaml", "evals/x.yaml", "evals/y.eval.yml")
+    write(tmp_path, "a.eval.yaml", "evals/b.eval.yaml", "evals/deep/er/c.eval.yaml", "evals/x.yaml", "evals/y.yml")
     everything = ["a.eval.yaml", "evals/b.eval.yaml", "evals/deep/er/c.eval.yaml"]
     assert found(tmp_path, ".") == everything
     assert found(tmp_path, str(tmp_path)) == everything
@@ -89,13 +90,32 @@ def test_links_are_followed_as_pytest_follows_them(tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "evals/shared").symlink_to(tmp_path / "shared", target_is_directory=True)
     (project / "evals/d.eval.yaml").symlink_to(tmp_path / "shared/a.eval.yaml")
-    (project / "evals/dangling.eval.yaml").symlink_to(tmp_path / "gone.eval.yaml")
     assert found(project, "evals") == [
         "evals/c.eval.yaml",
         "evals/d.eval.yaml",
         "evals/shared/a.eval.yaml",
         "evals/shared/deep/b.eval.yaml",
     ]
+
+
+def test_a_link_to_nothing_and_a_directory_that_cannot_be_read_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "evals/a.eval.yaml", "evals/deep/b.eval.yaml")
+    scandir = os.scandir
+
+    def denied(path: str) -> object:
+        if path.endswith("deep"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", denied)
+        with pytest.raises(InputError, match="expected a readable directory, found: Permission denied"):
+            found(tmp_path, "evals")
+    (tmp_path / "evals/dangling.eval.yaml").symlink_to(tmp_path / "gone.eval.yaml")
+    with pytest.raises(InputError, match="found a link to nothing"):
+        found(tmp_path, "evals")
 
 
 def test_a_link_to_a_directory_above_does_not_go_round_in_circles(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def load(candidate: Candidate, settings: Settings) -> Sides:
     tuned_tokenizer = _load_tokenizer(candidate.path) if candidate.has_tokenizer else base_tokenizer
     facts: dict[str, Json] = {
         "device": _device_name(device),
+        "device_type": device.type,
         "dtype": str(dtype).removeprefix("torch."),
         "quantize": settings.quantize,
         "own_chat_template": tuned_tokenizer.chat_template != base_tokenizer.chat_template,
@@ -85,6 +86,8 @@ def load(candidate: Candidate, settings: Settings) -> Sides:
     if base_tokenizer.chat_template is None:
         # A base without a template is asked in the candidate's, so that both sides see the same words.
         base_tokenizer.chat_template = tuned_tokenizer.chat_template
+    if candidate.kind == "base":
+        return Sides(base, base, base_tokenizer, base_tokenizer, {**facts, "base": "loaded alone"})
     if candidate.kind == "model":
         tuned = _load_model(candidate.path, device, dtype, settings.quantize)
         facts["base"] = "loaded separately"
@@ -258,6 +261,9 @@ def _require_effect(tuned: Any, base: Any) -> float:
     """Largest change of a probe logit; IdentityError where the candidate computes exactly what the base does."""
     import torch
 
+    if not bool(torch.isfinite(base).all()):
+        # Anything beats a base that cannot count.
+        raise IdentityError("the base's logits hold NaN or infinity", fix="use --ft-dtype=float32, or copy it again")
     if not bool(torch.isfinite(tuned).all()):
         raise IdentityError("the candidate's logits hold NaN or infinity", fix="train it again")
     both = min(tuned.shape[-1], base.shape[-1])  # a candidate may have added tokens

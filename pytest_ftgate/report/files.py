@@ -28,6 +28,7 @@ def write_html(
     command: str,
     shared: Path,
     evalsets: Mapping[str, Path],
+    notes: Sequence[str] = (),
 ) -> None:
     """Write the report; the answers are those of the stage in `shared`, the directory that the processes share.
 
@@ -36,7 +37,7 @@ def write_html(
     """
     stage = read_stage(shared)
     answered = stage.generations if stage else {}
-    sets, notes = _load({name: evalsets[name] for name in answered if name in evalsets})
+    sets, unread = _load({name: evalsets[name] for name in answered if name in evalsets})
     data = ReportData(
         decision=decision,
         verdicts=tuple(verdicts),
@@ -44,8 +45,8 @@ def write_html(
         counts=counts,
         withheld=stage.withheld if stage else {},
         command=command,
-        rows=example_rows(sets, answered),
-        notes=tuple(notes),
+        rows=example_rows(sets, answered, stage.stopped if stage else {}),
+        notes=(*notes, *unread),
     )
     write_text(path, render_html(data))
 
@@ -55,7 +56,12 @@ def _load(paths: Mapping[str, Path]) -> tuple[list[EvalSet], list[str]]:
     notes: list[str] = []
     for name, path in paths.items():
         try:
-            sets.append(load_evalset(path))
+            evalset = load_evalset(path)
         except InputError as error:
             notes.append(f"The examples of {name} are not listed: {visible(str(error), limit=300)}")
+        else:
+            if evalset.attempts.feedback == "sealed":
+                notes.append(f"The examples of {name} are not listed: its feedback is sealed")
+            else:
+                sets.append(evalset)
     return sets, notes

@@ -20,6 +20,9 @@ def verdict_json(
     engine: Mapping[str, Json],
     counts: Mapping[str, Json],
     command: str,
+    *,
+    policy: Mapping[str, Json],
+    ledger: Mapping[str, Json],
 ) -> str:
     """Sorted keys, UTF-8, no NaN; `version` names the schema."""
     content = {
@@ -32,5 +35,7 @@ def verdict_json(
         "engine": dict(engine),
         "counts": dict(counts),
         "command": command,
+        "policy": dict(policy),
+        "ledger": dict(ledger),
     }
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=True) + "\n"
