@@ -92,7 +92,8 @@ def test_a_killed_and_resumed_run_has_the_bytes_of_an_undisturbed_one(tmp_path: 
 @pytest.mark.parametrize("method", ["full", "dpo"])
 def test_two_processes_of_accelerate_write_one_result(tmp_path: Path, base: Path, method: str) -> None:
     path = project(tmp_path / "two", base, method)
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    # With --cpu accelerate starts one process, unless there is MPI; --multi_gpu starts as many as it is told.
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     done = run(*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "training", str(path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1
