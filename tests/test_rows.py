@@ -103,6 +103,14 @@ def test_the_overlap_engine_reads_preference_pairs(tmp_path: Path) -> None:
     assert leak.label_conflict
 
 
+def test_the_overlap_engine_refuses_what_is_both_a_pair_and_a_row(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, {"prompt": "q", "completion": "c", "chosen": "a", "rejected": "b"}, {"prompt": "q", "completion": "c"}
+    )
+    report = find_overlaps([Item("e1", "q", "c")], [path])
+    assert (report.n_broken, report.is_judged) == (1, False)
+
+
 def test_problems_of_rows_and_of_lines_are_told_together(tmp_path: Path) -> None:
     path = write(tmp_path, {"prompt": "q", "completion": "c"}, {"text": "x"})
     path.write_text(path.read_text() + '{"a":1,"a":2}\n')
