@@ -3,6 +3,7 @@
     {"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}
     {"prompt": [messages], "completion": [messages]}
     {"prompt": "text", "completion": "text"}
+    {"prompt": ..., "chosen": ..., "rejected": ...}     a preference pair, in messages or text
 
 Other columns of a row are left alone.
 """
@@ -10,6 +11,7 @@ Other columns of a row are left alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from evalsets.chat import read_messages
@@ -22,7 +24,7 @@ from evalsets.wording import describe, key, listed
 _ACCEPTED = 'write {"messages": [{"role": ..., "content": ...}, ...]} or {"prompt": ..., "completion": ...}'
 
 _OTHER_SHAPES = (
-    (("chosen", "rejected"), "preference pairs, which are not supported", 'keep the chosen answer as "completion"'),
+    (("chosen", "rejected"), "a preference pair without its prompt", 'write what both answers share as "prompt"'),
     (("conversations",), "the ShareGPT shape", 'rename it to "messages", with role/content for from/value'),
     (
         ("instruction", "output"),
@@ -67,6 +69,8 @@ def training_row(path: str, number: int, row: Row) -> TrainingRow | Problem:
     if "messages" in given and given & {"prompt", "completion"}:
         what = f"expected `messages` or `prompt` and `completion`, found {_found(given)}"
         return Problem(path, number, "", what, "keep one of the two forms")
+    if {"prompt", "chosen", "rejected"} <= given:
+        return _preference_row(path, number, row, given)
     if "messages" in given:
         return _chat_row(path, number, row["messages"])
     if {"prompt", "completion"} <= given:
@@ -105,6 +109,22 @@ def _pair_row(path: str, number: int, prompt: Json, completion: Json) -> Trainin
             return Problem(path, number, name, what, "write both in the same form")
     messages = (Message("user", prompt), Message("assistant", completion))
     return TrainingRow(path, number, messages, "text_completion")
+
+
+def _preference_row(path: str, number: int, row: Row, given: set[str]) -> TrainingRow | Problem:
+    if "completion" in given:
+        what = f"expected `prompt`, `chosen` and `rejected`, or `prompt` and `completion`, found {_found(given)}"
+        return Problem(path, number, "", what, "keep one of the two forms")
+    answers: list[TrainingRow] = []
+    for name in ("chosen", "rejected"):
+        found = _pair_row(path, number, row["prompt"], row[name])
+        if isinstance(found, Problem):
+            place = name if found.key == "completion" else found.key
+            return replace(found, key=place, what=found.what.replace("`completion`", f"`{name}`"))
+        answers.append(found)
+    chosen, rejected = answers
+    asked = 1 + max(i for i, message in enumerate(chosen.messages) if message.role != "assistant")
+    return replace(chosen, rejected=rejected.messages[asked:])
 
 
 def _message_pair(path: str, number: int, prompt: Json, completion: Json) -> TrainingRow | Problem:

@@ -56,6 +56,8 @@ class TrainingRow:
     """The conversation; for prompt/completion text, one user and one assistant message."""
     form: Literal["messages", "prompt_completion", "text_completion"]
     """As written: chat `messages`; `prompt`/`completion` as messages; `prompt`/`completion` as plain text."""
+    rejected: tuple[Message, ...] = ()
+    """Of a preference pair, the answer that was not chosen (the chosen one ends `messages`); () for other rows."""
 
     @property
     def input(self) -> str:
@@ -64,7 +66,7 @@ class TrainingRow:
 
     @property
     def output(self) -> str:
-        """All assistant turns, joined by newlines."""
+        """All assistant turns, joined by newlines; of a preference pair, the chosen ones."""
         return "\n".join(m.content for m in self.messages if m.role == "assistant")
 
 

@@ -14,6 +14,7 @@ VERBS = {
     "plan": ("pytest_ftgate.plan_command", "say what each gate can show with its examples, before a model is loaded"),
     "train": ("training.__main__", "train an adapter from a YAML file and record what it was trained on"),
     "overlap": ("evalsets.overlap.command", "find training rows that repeat examples of an eval set"),
+    "split": ("evalsets.split_command", "divide rows into train and held-out so that what repeats never straddles"),
     "calibrate": ("pytest_ftgate.calibrate", "measure how many answers of the base flip although nothing changed"),
     "verify": ("pytest_ftgate.receipt.command", "ask whether a receipt says SHIP for exactly these files"),
     "cache": ("pytest_ftgate.cache_command", "show, verify or clear the stored generations"),

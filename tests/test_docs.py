@@ -23,11 +23,11 @@ NAMES = (
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "examples/tickets/README.md",
     "docs/policy.md",
     "docs/receipt.md",
+    "docs/training.md",
 )
-DOCUMENTS = [ROOT / name for name in NAMES]
+DOCUMENTS = [*(ROOT / name for name in NAMES), *sorted(ROOT.glob("examples/*/README.md"))]
 FOREIGN = ("pip", "cd", "openssl", "gh", "jq")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTEST_OPTIONS = ("-k", "-n", "--junitxml", "-m", "--lf", "-x")
@@ -96,6 +96,9 @@ def check_command(command: str) -> None:
             assert set(options) <= known, command
         elif program == "python":
             assert words[:2] == ["-m", "training"] or (ROOT / words[0]).is_file(), command
+        elif program == "accelerate":
+            assert words[0] == "launch", command
+            assert words[words.index("-m") + 1] == "training", command
         else:
             assert program in FOREIGN, command
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from evalsets.errors import Problem, TrainingDataError
+from evalsets.overlap import Item, find_overlaps
 from evalsets.rows import read_rows
 from evalsets.types import Message, TrainingRow
 
@@ -46,7 +47,11 @@ def test_the_three_shapes(tmp_path: Path) -> None:
     ("row", "key", "part"),
     [
         ({"text": "a"}, "", "one text"),
-        ({"chosen": "a", "rejected": "b"}, "", "preference pairs"),
+        ({"chosen": "a", "rejected": "b"}, "", "a preference pair without its prompt"),
+        ({"prompt": "q", "chosen": "a", "rejected": "b", "completion": "c"}, "", "found `chosen`, `completion`"),
+        ({"prompt": "q", "chosen": "a", "rejected": " "}, "rejected", "blank"),
+        ({"prompt": "q", "chosen": 3, "rejected": "a"}, "chosen", "number 3"),
+        ({"prompt": CHAT[:2], "chosen": CHAT[2:], "rejected": CHAT[:2]}, "rejected", "only assistant"),
         ({"conversations": []}, "", "ShareGPT"),
         ({"instruction": "a", "input": "", "output": "b"}, "", "Alpaca"),
         ({"a": 1}, "", "found `a`"),
@@ -75,6 +80,35 @@ def test_other_rows_are_refused(tmp_path: Path, row: object, key: str, part: str
     found = problem(tmp_path, row)
     assert (found.line, found.key) == (1, key)
     assert part in str(found)
+
+
+def test_preference_pairs(tmp_path: Path) -> None:
+    other = (Message("assistant", "b"),)
+    path = write(
+        tmp_path,
+        {"prompt": "q", "chosen": "a", "rejected": "b", "score": 1},
+        {"prompt": CHAT[:2], "chosen": CHAT[2:], "rejected": [{"role": "assistant", "content": "b"}]},
+    )
+    text, chat = read_rows(path)
+    assert (text.form, text.input, text.output, text.rejected) == ("text_completion", "q", "a", other)
+    assert (chat.form, chat.input, chat.output, chat.rejected) == ("prompt_completion", "u", "a", other)
+
+
+def test_the_overlap_engine_reads_preference_pairs(tmp_path: Path) -> None:
+    question = "how do i get my money back from the shop in the old town before the end of this month"
+    path = write(tmp_path, {"prompt": question, "chosen": "here", "rejected": "there"})
+    (leak,) = find_overlaps([Item("e1", question, "here")], [path]).leaks
+    assert (leak.example_id, leak.row, leak.where) == ("e1", 1, "input+output")
+    (leak,) = find_overlaps([Item("e1", question, "there")], [path]).leaks
+    assert leak.label_conflict
+
+
+def test_the_overlap_engine_refuses_what_is_both_a_pair_and_a_row(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, {"prompt": "q", "completion": "c", "chosen": "a", "rejected": "b"}, {"prompt": "q", "completion": "c"}
+    )
+    report = find_overlaps([Item("e1", "q", "c")], [path])
+    assert (report.n_broken, report.is_judged) == (1, False)
 
 
 def test_problems_of_rows_and_of_lines_are_told_together(tmp_path: Path) -> None:

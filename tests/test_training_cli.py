@@ -16,6 +16,7 @@ from training_base import CONFIG, QUIET_CPU, color_rows, make_base, make_project
 from evalsets.manifest import read_manifest
 from training import __main__ as command
 from training.config import load_config
+from training.device import Device
 from training.progress import ProgressLine
 
 ROOT = Path(__file__).parents[1]
@@ -49,13 +50,23 @@ def test_interrupting_says_how_to_go_on(
     path = make_project(tmp_path, base)
     monkeypatch.setattr(ProgressLine, "update", interrupt_at_20)
     assert command.main([str(path)]) == 130
-    assert "interrupted: no adapter was written; --resume continues from checkpoint-16" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "interrupted: no adapter was written; --resume continues from checkpoint-16" in said
+    assert f"the loss so far: {tmp_path / 'runs' / 'a.partial' / 'loss.png'}" in said
+    assert size_of_png(tmp_path / "runs" / "a.partial" / "loss.png") > (500, 300)
     assert not (tmp_path / "runs" / "a").exists()
     monkeypatch.undo()
     assert command.main([str(path)]) == 4
     assert "pass --resume to continue it" in capsys.readouterr().err
     assert command.main([str(path), "--resume"]) == 0
     assert "warning  resumed from checkpoint-16" in capsys.readouterr().out
+
+
+def size_of_png(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels, from the header chunk; an AssertionError for what is no PNG."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 def interrupt_at_20(_: ProgressLine, step: int, *__: Any, **___: Any) -> None:
@@ -134,8 +145,23 @@ def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, base: Path, capsys:
     out = capsys.readouterr().out
     assert "seed 3" in out
     assert 'trained  {"color": "red"}<|end|>' in out
+    assert "beside 104,896 of the base; at least " in out
+    assert "\ndevice   cpu\n" in out
     assert "dry run: nothing was trained or written" in out
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_compares_memory_with_the_device(
+    tmp_path: Path, base: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_project(tmp_path, base)
+    for free, code in ((2**30, 0), (2**10, 4)):
+        device = Device(cuda=True, bf16=True, name="small GPU", free_bytes=free)
+        monkeypatch.setattr("training.device.find_device", lambda device=device: device)
+        assert command.main([str(path), "--dry-run"]) == code
+    said = capsys.readouterr()
+    assert "device   small GPU, 1.0 GiB free" in said.out
+    assert "GiB of free GPU memory for lora, found 0.00 GiB on 'small GPU'" in said.err
 
 
 def test_target_modules_that_do_not_exist_are_one_message(tmp_path: Path, base: Path, capsys: Any) -> None:
@@ -225,7 +251,7 @@ def test_the_example_of_the_help_is_a_training_file(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "train.yaml").write_text(example)
-    assert load_config(tmp_path / "here" / "train.yaml").sft["learning_rate"] == 2e-4
+    assert load_config(tmp_path / "here" / "train.yaml").arguments["learning_rate"] == 2e-4
 
 
 def test_missing_packages_are_one_line_with_the_pip_command(

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from pathlib import Path
 
 import pytest
 from training_base import CONFIG
 
 from evalsets.errors import TrainingDataError
+from training.arguments import trainer_arguments
 from training.config import TrainingConfig, load_config, training_schema
-from training.train import Device, sft_arguments
+from training.device import Device
 
 CPU = Device(cuda=False, bf16=False, name="cpu")
 GPU = Device(cuda=True, bf16=True, name="some GPU")
@@ -40,9 +42,9 @@ def test_paths_are_relative_to_the_file_and_defaults_are_filled_in(here: Path) -
     assert config.lora is not None
     assert config.lora["r"] == 8
     assert config.lora["bias"] == "none"
-    assert config.sft["learning_rate"] == 1e-2
-    assert config.sft["warmup_ratio"] == 0.03
-    assert config.sft["gradient_checkpointing"] is False
+    assert config.arguments["learning_rate"] == 1e-2
+    assert config.arguments["warmup_ratio"] == 0.03
+    assert config.arguments["gradient_checkpointing"] is False
     assert config.quantization is None
     assert config.seed == 0
 
@@ -114,13 +116,17 @@ def test_a_missing_file_is_a_problem_not_a_traceback(tmp_path: Path) -> None:
 
 def test_every_key_is_one_of_the_library_that_it_names() -> None:
     from peft import LoraConfig
-    from transformers import BitsAndBytesConfig
-    from trl import SFTConfig
+    from transformers import BitsAndBytesConfig, EarlyStoppingCallback
+    from trl import DPOConfig, SFTConfig
 
     schema = training_schema()["properties"]
     sft = {field.name for field in dataclasses.fields(SFTConfig)}
     # transformers 5 spells warmup_ratio as warmup_steps below 1; people know it by its old name.
     assert set(schema["sft"]["properties"]) - {"warmup_ratio"} <= sft
+    dpo = {field.name for field in dataclasses.fields(DPOConfig)}
+    assert set(schema["dpo"]["properties"]) - {"warmup_ratio"} <= dpo
+    stopping = set(inspect.signature(EarlyStoppingCallback).parameters)
+    assert set(schema["early_stopping"]["properties"]) <= stopping
     assert set(schema["lora"]["properties"]) <= {field.name for field in dataclasses.fields(LoraConfig)}
     assert set(schema["quantization"]["properties"]) <= set(BitsAndBytesConfig(load_in_4bit=True).to_dict())
 
@@ -130,7 +136,7 @@ def test_the_libraries_accept_the_defaults(here: Path) -> None:
     from trl import SFTConfig
 
     config = load(here)
-    arguments, notes = sft_arguments(config, CPU)
+    arguments, notes = trainer_arguments(config, CPU)
     args = SFTConfig(output_dir=str(here / "out"), **arguments)
     assert notes == []
     assert args.report_to == []
@@ -146,18 +152,18 @@ def test_the_libraries_accept_the_defaults(here: Path) -> None:
 
 def test_optimizers_that_need_a_gpu_are_replaced_aloud(here: Path) -> None:
     config = load(here, CONFIG.replace("method: lora", "method: qlora"))
-    assert sft_arguments(config, GPU)[0]["optim"] == "paged_adamw_32bit"
-    arguments, notes = sft_arguments(config, CPU)
+    assert trainer_arguments(config, GPU)[0]["optim"] == "paged_adamw_32bit"
+    arguments, notes = trainer_arguments(config, CPU)
     assert arguments["optim"] == "adamw_torch"
     assert notes == ["optimizer paged_adamw_32bit needs a GPU: this run used adamw_torch"]
 
 
 def test_bf16_is_decided_by_the_device_or_refused(here: Path) -> None:
-    assert sft_arguments(load(here), GPU)[0]["bf16"] is True
-    assert sft_arguments(load(here), CPU)[0]["bf16"] is False
+    assert trainer_arguments(load(here), GPU)[0]["bf16"] is True
+    assert trainer_arguments(load(here), CPU)[0]["bf16"] is False
     wanted = load(here, CONFIG.replace("seed: 0", "seed: 0, bf16: true"))
     with pytest.raises(TrainingDataError, match="expected a GPU with bfloat16"):
-        sft_arguments(wanted, CPU)
+        trainer_arguments(wanted, CPU)
 
 
 def test_the_schema_is_a_schema_and_says_what_keys_mean() -> None:

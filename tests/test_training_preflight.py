@@ -11,8 +11,8 @@ from training_base import CONFIG, TEMPLATE, Rows, chat_row, color_rows, make_bas
 
 from evalsets.errors import TrainingDataError
 from training.config import load_config
+from training.device import Device, require_memory
 from training.preflight import Checked, check, describe
-from training.train import Device, require_memory
 
 
 @pytest.fixture(scope="module")

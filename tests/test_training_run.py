@@ -47,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     trainer_module.write_result = lambda trainer, *args, **kwargs: (  # type: ignore[assignment]
         kept.append(logits_of(trainer.model, base)),
         write(trainer, *args, **kwargs),
-    )
+    )[1]
     try:
         run(path)
     finally:
@@ -156,6 +156,7 @@ def test_the_directory_holds_what_serving_needs_and_no_pickle(project: Path, bas
         "adapter_model.safetensors",
         "chat_template.jinja",
         "ftgate.json",
+        "loss.png",
         "tokenizer.json",
         "tokenizer_config.json",
         "training_log.json",
@@ -182,7 +183,13 @@ def test_replay_rows_are_trained_and_recorded(tmp_path: Path, base: Path) -> Non
         ("../../train.jsonl", 120),
         ("../../general.jsonl", 50),
     ]
-    assert manifest.hyperparameters["data"] == {"rows": 160, "replay_rows": 40, "replay_share": 0.25}
+    assert manifest.hyperparameters["data"] == {
+        "rows": 160,
+        "replay_rows": 40,
+        "replay_share": 0.25,
+        "dev_rows": 0,
+        "dev_share": 0.0,
+    }
 
 
 def test_full_fine_tuning_writes_a_model(tmp_path: Path, base: Path) -> None:
@@ -228,7 +235,7 @@ def qlora(tmp_path_factory: pytest.TempPathFactory, base: Path) -> tuple[Path, A
     trainer_module.write_result = lambda trainer, *args, **kwargs: (  # type: ignore[assignment]
         kept.append(trainer.model),
         write(trainer, *args, **kwargs),
-    )
+    )[1]
     try:
         finished = run(path)
     finally:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from evalsets.errors import TrainingDataError
+from evalsets.errors import Problem, TrainingDataError
 from evalsets.wording import brief, shown
 from training.config import TrainingConfig, load_config
-from training.output import last_checkpoint, require_free
+from training.output import last_checkpoint, partial_dir, require_free
+from training.plot import PLOT_NAME
 
 INPUT_ERROR, FAILED, INTERRUPTED = 4, 1, 130
 
@@ -52,6 +53,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
     made.add_argument("--output-dir", type=Path, metavar="DIR", help="write here instead of the file's output_dir")
     made.add_argument("--seed", type=_seed, metavar="N", help="use this instead of the file's sft.seed")
     made.add_argument("--dry-run", action="store_true", help="check file and rows; load no model, write nothing")
+    made.add_argument(
+        "--teacher-only", action="store_true", help="method distill: write the teacher's answers, and stop"
+    )
     made.add_argument("--overwrite", action="store_true", help="replace output_dir when the run has finished")
     made.add_argument("--resume", action="store_true", help="continue an interrupted run from its last checkpoint")
     return made
@@ -90,20 +94,29 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m training")
 
 def _train(options: argparse.Namespace) -> int:
     config = load_config(options.config, output_dir=options.output_dir, seed=options.seed)
-    if config.method == "qlora" and find_spec("bitsandbytes") is None:
-        print('error: method qlora needs bitsandbytes: pip install "pytest-ftgate[train]"', file=sys.stderr)
+    if config.quantization is not None and find_spec("bitsandbytes") is None:
+        print('error: a base in 4 bits needs bitsandbytes: pip install "pytest-ftgate[train]"', file=sys.stderr)
         return INPUT_ERROR
     _quiet()
+    from training.device import find_device, require_memory
     from training.preflight import check, describe
     from training.train import TrainingFailed, train
 
     first = os.environ.get("RANK", "0") == "0"  # set by `accelerate launch` for each process
     if not options.dry_run:
         require_free(config, overwrite=options.overwrite, resume=options.resume)
+    if options.teacher_only or config.method == "distill":
+        answered = _answered(config, options)
+        if answered is None:
+            return 0
+        config = answered
     checked = check(config)
     if first:
         print(_heading(config), describe(checked), sep="\n", flush=True)
     if options.dry_run:
+        device = find_device()
+        print(f"device   {device}")
+        require_memory(checked, device, bf16=device.bf16)
         print("dry run: nothing was trained or written")
         return 0
     try:
@@ -115,15 +128,40 @@ def _train(options: argparse.Namespace) -> int:
         checkpoint = last_checkpoint(config)
         then = f"; --resume continues from {checkpoint.name}" if checkpoint else ""
         print(f"\ninterrupted: no adapter was written{then}", file=sys.stderr)
+        if first and (partial_dir(config) / PLOT_NAME).is_file():
+            print(f"the loss so far: {shown(partial_dir(config) / PLOT_NAME)}", file=sys.stderr)
         return INTERRUPTED
     if first:
         for text in finished.warnings[len(checked.warnings) :]:
             print(f"warning  {text}")
         where, what = shown(finished.output_dir), "model" if config.lora is None else "adapter"
         print(f"loss     {finished.first_loss:.4f} -> {finished.last_loss:.4f} in {finished.steps} steps")
-        print(f"wrote    {where} ({what}, tokenizer, training_log.json, ftgate.json)")
+        if kept := finished.kept:
+            early = f", stopped early (of {kept['max_steps']})" if kept["stopped_early"] else ""
+            print(f"kept     step {kept['step']}: dev loss {kept['eval_loss']:.4f}, the lowest{early}")
+        print(f"wrote    {where} ({what}, tokenizer, training_log.json, {PLOT_NAME}, ftgate.json)")
         print(f"next     pytest --ft-model={where} evals/")
     return 0
+
+
+def _answered(config: TrainingConfig, options: argparse.Namespace) -> TrainingConfig | None:
+    """The run with its teacher's answers as rows; None where there is nothing more to do."""
+    from training.teacher import distilled
+
+    if config.method != "distill":
+        what = f"expected --teacher-only only with method distill, found it with method {config.method}"
+        raise TrainingDataError([Problem(shown(config.path), None, "method", what, "leave the option out")])
+
+    def tell(done: int, of: int) -> None:
+        print(f"teacher  {done}/{of} prompts answered", file=sys.stderr, flush=True)
+
+    found = distilled(config, generate=not options.dry_run, tell=tell)
+    if found is None:
+        print("dry run: the teacher has not answered yet, so there are no rows to check (--teacher-only asks it)")
+        return None
+    if os.environ.get("RANK", "0") == "0":
+        print(f"teacher  {found.said}")
+    return None if options.teacher_only else found.config
 
 
 def _heading(config: TrainingConfig) -> str:

@@ -11,15 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalsets.types import TrainingRow
-from evalsets.wording import listed, shown
+from evalsets.wording import listed
 from training.config import TrainingConfig
-from training.data import Encoded, Mix
+from training.data import Encoded, Mix, named
+from training.pairs import pair_warnings
 
 SMALL_ROWS, FEW_ROWS = 50, 200
 SAME_FORM_SHARE = 0.8
 """Where this share of the answers has one form, the others look like mistakes."""
-NAMED = 5
-"""Rows named in one message."""
 
 _EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
 
@@ -28,11 +27,12 @@ def warnings_for(
     config: TrainingConfig, tokenizer: Any, mix: Mix, encoded: Sequence[Encoded], *, stops: frozenset[int]
 ) -> list[str]:
     """Every warning, in words; `encoded` has one entry for each row of the mix."""
+    target = mix.rows[: len(mix.rows) - mix.replay_rows]
+    pairs = config.method == "dpo"
     return [
         *_size_warnings(mix),
         *_cut_warnings(config, mix.rows, encoded),
-        *_repeat_warnings(mix.rows),
-        *_answer_warnings(mix.rows[: len(mix.rows) - mix.replay_rows]),
+        *(pair_warnings(mix.rows, encoded) if pairs else [*_repeat_warnings(mix.rows), *_answer_warnings(target)]),
         *_form_warnings(tokenizer, mix.rows, encoded),
         *_token_warnings(tokenizer, encoded, stops),
         *_config_warnings(config),
@@ -49,11 +49,15 @@ def _size_warnings(mix: Mix) -> list[str]:
 
 
 def _cut_warnings(config: TrainingConfig, rows: Sequence[TrainingRow], encoded: Sequence[Encoded]) -> list[str]:
-    limit = int(config.sft["max_length"])
-    cut = [row for row, one in zip(rows, encoded, strict=True) if any(one.mask[limit:])]
+    limit = int(config.arguments["max_length"])
+    cut = [row for row, one in zip(rows, encoded, strict=True) if _is_cut(one, limit)]
     if not cut:
         return []
-    return [f"{len(cut)} of {len(rows)} answers are cut at max_length {limit} and teach no end mark: {_named(cut)}"]
+    return [f"{len(cut)} of {len(rows)} answers are cut at max_length {limit} and teach no end mark: {named(cut)}"]
+
+
+def _is_cut(one: Encoded, limit: int) -> bool:
+    return any(one.mask[limit:]) or (one.rejected is not None and _is_cut(one.rejected, limit))
 
 
 def _repeat_warnings(rows: Sequence[TrainingRow]) -> list[str]:
@@ -69,11 +73,11 @@ def _repeat_warnings(rows: Sequence[TrainingRow]) -> list[str]:
     warnings = []
     if copies:
         extra = sum(n - 1 for p in copies for n in answers[p].values())
-        warnings.append(f"{extra} rows are exact copies of earlier rows: {_named(where[copies[0]])}")
+        warnings.append(f"{extra} rows are exact copies of earlier rows: {named(where[copies[0]])}")
     if conflicts:
         share = sum(len(where[p]) for p in conflicts) / len(rows)
         text = f"{len(conflicts)} prompts have several different answers ({share:.1%} of rows): "
-        warnings.append(text + _named(where[conflicts[0]]))
+        warnings.append(text + named(where[conflicts[0]]))
     return warnings
 
 
@@ -85,11 +89,11 @@ def _answer_warnings(rows: Sequence[TrainingRow]) -> list[str]:
         return []
     warnings = []
     if plain:
-        warnings.append(f"{len(plain)} of {len(rows)} answers are no JSON object, unlike the others: {_named(plain)}")
+        warnings.append(f"{len(plain)} of {len(rows)} answers are no JSON object, unlike the others: {named(plain)}")
     usual, count = Counter(found for found in keys if found is not None).most_common(1)[0]
     other = [row for row, found in zip(rows, keys, strict=True) if found is not None and found != usual]
     if other and count >= SAME_FORM_SHARE * len(rows):
-        warnings.append(f"{len(other)} of {len(rows)} answers have other JSON keys than most: {_named(other)}")
+        warnings.append(f"{len(other)} of {len(rows)} answers have other JSON keys than most: {named(other)}")
     return warnings
 
 
@@ -111,7 +115,7 @@ def _form_warnings(tokenizer: Any, rows: Sequence[TrainingRow], encoded: Sequenc
     parted = [row for row, one in zip(rows, encoded, strict=True) if not one.prompt_kept]
     if parted:
         text = f"{len(parted)} of {len(rows)} prompts are tokenized differently alone than before their answer"
-        warnings.append(f"{text}, so training shows another context than inference: {_named(parted)}")
+        warnings.append(f"{text}, so training shows another context than inference: {named(parted)}")
     return warnings
 
 
@@ -138,7 +142,3 @@ def _config_warnings(config: TrainingConfig) -> list[str]:
 def names(value: object) -> list[str]:
     """A list of module names as it is; [] for `all-linear` or nothing."""
     return value if isinstance(value, list) else []
-
-
-def _named(rows: Sequence[TrainingRow]) -> str:
-    return listed([f"{shown(row.path)}:{row.row}" for row in rows[:NAMED]]) + (", ..." if len(rows) > NAMED else "")

@@ -129,7 +129,7 @@ def load_model(config: TrainingConfig, directory: Path, *, bf16: bool, device: A
         what = f"expected every weight of the model in its files, found none for {listed(missing, limit=3)}"
         raise _problem(config, what, f"make config.json and the weights in {shown(directory)} those of one model")
     if config.quantization is not None:
-        model = _prepare_4bit(model, gradient_checkpointing=bool(config.sft["gradient_checkpointing"]))
+        model = _prepare_4bit(model, gradient_checkpointing=bool(config.arguments["gradient_checkpointing"]))
     return model
 
 

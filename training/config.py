@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from evalsets.errors import InputError, Problem, TrainingDataError
+from evalsets.errors import InputError, TrainingDataError
 from evalsets.schema import schema_problems
-from evalsets.strictyaml import Document, read_yaml
+from evalsets.strictyaml import read_yaml
 from evalsets.types import Json
-from evalsets.wording import brief, shown
+from training.contradictions import contradictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,35 @@ class Data:
     """Which rows it is trained on."""
 
     train: tuple[Path, ...]
-    replay: tuple[Path, ...]
+    replay: tuple[Path, ...] = ()
     """Files of general rows; () where none are mixed in."""
-    replay_share: float
+    replay_share: float = 0.0
     """Share of the final mix that is replay, in [0, 1)."""
+    dev: tuple[Path, ...] = ()
+    """Files of rows that the loss is measured on."""
+    dev_share: float = 0.0
+    """Share of the train rows that is held out as dev rows instead; 0: none."""
+    prompts: tuple[Path, ...] = ()
+    """Files of prompts that a teacher answers (method distill)."""
+
+    @property
+    def has_dev(self) -> bool:
+        """Whether there are dev rows."""
+        return bool(self.dev) or self.dev_share > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Who answers the prompts of the method distill."""
+
+    model: BaseModel | None
+    """None where another tool wrote the answers."""
+    answers: Path | None
+    """The file that it wrote."""
+    settings: Mapping[str, Json]
+    """max_new_tokens, do_sample, temperature, top_p, batch_size; {} with `answers`."""
+    provenance: Mapping[str, Json] = field(default_factory=dict)
+    """What the answers were made from (training/teacher.py); {} until they are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +70,31 @@ class TrainingConfig:
 
     path: Path
     method: str
-    """lora · qlora · full"""
+    """lora · qlora · full · dpo · distill"""
     base: BaseModel
     data: Data
     evals: tuple[Path, ...]
-    """Eval-set files whose examples no training row should repeat."""
+    """Eval-set files that will judge the result; no training row should repeat their examples."""
     output_dir: Path
     lora: Mapping[str, Json] | None
     """LoraConfig arguments, complete; None for the method full."""
-    sft: Mapping[str, Json]
-    """SFTConfig arguments, complete, with `warmup_ratio` and `optim` as written."""
+    arguments: Mapping[str, Json]
+    """SFTConfig (method dpo: DPOConfig) arguments, complete, with `warmup_ratio` and `optim` as written."""
     quantization: Mapping[str, Json] | None
-    """BitsAndBytesConfig arguments, complete; None unless the method is qlora."""
+    """BitsAndBytesConfig arguments, complete; None where the base is not held in 4 bits."""
+    early_stopping: Mapping[str, Json] | None = None
+    """EarlyStoppingCallback arguments, complete; None: train to the end."""
+    teacher: Teacher | None = None
 
     @property
     def seed(self) -> int:
-        """Of the weights' initialisation, the replay draw and the order of rows."""
-        return int(self.sft["seed"])
+        """Of the weights' initialisation, the replay draw, the dev rows and the order of rows."""
+        return int(self.arguments["seed"])
+
+    @property
+    def section(self) -> str:
+        """The key of the training file that `arguments` come from."""
+        return "dpo" if self.method == "dpo" else "sft"
 
 
 def training_schema() -> dict[str, Any]:
@@ -84,72 +117,89 @@ def load_config(path: Path, *, output_dir: Path | None = None, seed: int | None 
     problems = schema_problems(document, schema)
     if problems:
         raise TrainingDataError(problems)
-    problems = _contradictions(document, path.parent)
+    problems = contradictions(document, path.parent)
     if problems:
         raise TrainingDataError(problems)
     config = _build(document.data, path, schema["properties"])
     if output_dir is not None:
         config = replace(config, output_dir=output_dir)
     if seed is not None:
-        config = replace(config, sft={**config.sft, "seed": seed})
+        config = replace(config, arguments={**config.arguments, "seed": seed})
     return config
 
 
 def _build(data: Mapping[str, Json], path: Path, schema: Mapping[str, Any]) -> TrainingConfig:
-    here = path.parent
-    base, rows = data["base"], data["data"]
+    here, method = path.parent, data["method"]
+    rows = data["data"]
     replay = rows.get("replay") or {"files": [], "share": 0.0}
-    revision = base.get("revision")
-    sft = _filled(schema["sft"], data.get("sft"))
-    if sft["warmup_steps"] is not None:
-        del sft["warmup_ratio"]
+    dev = rows.get("dev") or {}
+
+    def files_of(names: Iterable[str]) -> tuple[Path, ...]:
+        return tuple(here / name for name in names)
+
+    section = "dpo" if method == "dpo" else "sft"
+    arguments = _filled(schema[section], data.get(section), schema)
+    if arguments["warmup_steps"] is not None:
+        del arguments["warmup_ratio"]
+    in_4_bits = method == "qlora" or "quantization" in data
+    stopping = data.get("early_stopping")
     return TrainingConfig(
         path=path,
-        method=data["method"],
-        base=BaseModel(base["id"], revision, None if revision else here / base["id"]),
+        method=method,
+        base=_model(data["base"], here),
         data=Data(
-            tuple(here / name for name in rows["train"]),
-            tuple(here / name for name in replay["files"]),
-            float(replay["share"]),
+            train=files_of(rows.get("train", ())),
+            replay=files_of(replay["files"]),
+            replay_share=float(replay["share"]),
+            dev=files_of(dev.get("files", ())),
+            dev_share=float(dev.get("share", 0.0)),
+            prompts=files_of(rows.get("prompts", ())),
         ),
-        evals=tuple(here / name for name in data.get("evals", ())),
+        evals=files_of(data.get("evals", ())),
         output_dir=here / data["output_dir"],
-        lora=None if data["method"] == "full" else _filled(schema["lora"], data.get("lora")),
-        sft=sft,
-        quantization=_filled(schema["quantization"], data.get("quantization")) if data["method"] == "qlora" else None,
+        lora=None if method == "full" else _filled(schema["lora"], data.get("lora"), schema),
+        arguments=_measured(arguments, with_dev=bool(dev)),
+        quantization=_filled(schema["quantization"], data.get("quantization"), schema) if in_4_bits else None,
+        early_stopping=None if stopping is None else _filled(schema["early_stopping"], stopping, schema),
+        teacher=None if "teacher" not in data else _teacher(data["teacher"], here, schema),
     )
 
 
-def _filled(schema: Mapping[str, Any], written: Mapping[str, Json] | None) -> dict[str, Json]:
+def _model(written: Mapping[str, Json], here: Path) -> BaseModel:
+    revision = written.get("revision")
+    return BaseModel(written["id"], revision, None if revision else here / written["id"])
+
+
+def _teacher(written: Mapping[str, Json], here: Path, schema: Mapping[str, Any]) -> Teacher:
+    if "answers" in written:
+        return Teacher(None, here / written["answers"], {})
+    filled = _filled(schema["teacher"], written, schema)
+    settings = {name: value for name, value in filled.items() if name not in ("id", "revision")}
+    return Teacher(_model(filled, here), None, settings)
+
+
+def _measured(arguments: dict[str, Json], *, with_dev: bool) -> dict[str, Json]:
+    """When the loss on dev rows is measured; what is measured to choose a checkpoint must be saved."""
+    if not with_dev:
+        return {**arguments, "eval_strategy": "no", "load_best_model_at_end": False}
+    found = {**arguments, "eval_strategy": arguments["eval_strategy"] or "epoch"}
+    found["load_best_model_at_end"] = arguments["load_best_model_at_end"] is not False
+    if found["load_best_model_at_end"]:
+        found |= {"save_strategy": found["eval_strategy"], "save_steps": found["eval_steps"]}
+    return found
+
+
+def _filled(schema: Mapping[str, Any], written: Mapping[str, Json] | None, whole: Mapping[str, Any]) -> dict[str, Json]:
     """`written` with the schema's defaults for what it leaves out: the schema is the one place of defaults."""
-    defaults = {name: rule["default"] for name, rule in schema["properties"].items() if "default" in rule}
+    rules = {name: _followed(rule, whole) for name, rule in schema["properties"].items()}
+    defaults = {name: rule["default"] for name, rule in rules.items() if "default" in rule}
     return {**defaults, **(written or {})}
 
 
-def _contradictions(document: Document, here: Path) -> list[Problem]:
-    """What a JSON Schema cannot say."""
-    data = document.data
-    found: list[Problem] = []
-
-    def add(place: tuple[str, ...], what: str, fix: str) -> None:
-        found.append(Problem(document.path, document.line(place), ".".join(place), what, fix))
-
-    base, sft = data["base"], data.get("sft") or {}
-    if base.get("revision") is None and not (here / base["id"]).is_dir():
-        what = f"expected a directory, found none at {brief(shown(here / base['id']))}"
-        add(("base", "id"), what, "correct the path; or, for a hub id, add `revision:` with the 40-digit commit")
-    if base.get("revision") is not None and (here / base["id"]).is_dir():
-        what = "expected a hub id beside `revision`, found a directory"
-        add(("base", "revision"), what, "delete `revision`: a directory is recorded by the digests of its files")
-    if data["method"] != "qlora" and "quantization" in data:
-        what = f"expected only with method qlora, found it with method {data['method']}"
-        add(("quantization",), what, "delete it, or write `method: qlora`")
-    if data["method"] == "full" and "lora" in data:
-        add(
-            ("lora",),
-            "expected no adapter settings with method full, found some",
-            "delete them, or write `method: lora`",
-        )
-    if "warmup_ratio" in sft and sft.get("warmup_steps") is not None:
-        add(("sft", "warmup_steps"), "expected either warmup_steps or warmup_ratio, found both", "delete one")
+def _followed(rule: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rule that `#/properties/SECTION/properties/KEY` refers to."""
+    if "$ref" not in rule:
+        return rule
+    _, _, section, _, name = rule["$ref"].split("/")
+    found: Mapping[str, Any] = whole[section]["properties"][name]
     return found

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from evalsets.errors import InputError, TrainingDataError
+from collections.abc import Sequence
+
+from evalsets.errors import InputError, Problem, TrainingDataError
 from evalsets.loader import load_evalset
+from evalsets.types import EvalSet
 from evalsets.wording import listed, shown
 from training.config import TrainingConfig
 from training.data import Mix
@@ -11,19 +14,45 @@ from training.data import Mix
 NAMED = 3
 
 
-def leak_warnings(config: TrainingConfig, mix: Mix) -> list[str]:
-    """One warning for each eval set that leaks into the training files; none where the file names no `evals`.
-
-    A warning, not an error: the gate decides. Raises TrainingDataError where an eval set or a row cannot be read.
-    """
-    if not config.evals:
+def dev_warnings(mix: Mix) -> list[str]:
+    """Dev rows that training rows repeat: the loss on them would fall with what is learnt by heart."""
+    if not mix.dev:
         return []
+    from evalsets.overlap import Item, OverlapOptions, find_overlaps
+
+    items = [Item(str(i), row.input, row.output) for i, row in enumerate(mix.dev)]
+    report = find_overlaps(items, mix.rows, options=OverlapOptions(rephrase=False, pseudo_examples=0))
+    leaked = {int(finding.example_id): finding for finding in report.leaks}
+    if not leaked:
+        return []
+    places = [f"{shown(mix.dev[i].path)}:{mix.dev[i].row} ({shown(f.file)}:{f.row})" for i, f in leaked.items()]
+    return [f"{len(leaked)} of {len(mix.dev)} dev rows stand in the training rows: {listed(places, limit=NAMED)}"]
+
+
+def load_evalsets(config: TrainingConfig) -> list[EvalSet]:
+    """The eval sets that will judge the result. Raises TrainingDataError where one cannot be read."""
+    found: list[EvalSet] = []
+    problems: list[Problem] = []
+    for path in config.evals:
+        try:
+            found.append(load_evalset(path))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise TrainingDataError(problems)
+    return found
+
+
+def leak_warnings(evalsets: Sequence[EvalSet], mix: Mix) -> list[str]:
+    """One warning for each eval set that leaks into the training files.
+
+    A warning, not an error: the gate decides. Raises TrainingDataError where a row cannot be read.
+    """
     from evalsets.overlap import find_overlaps, items_of
 
     warnings = []
-    for path in config.evals:
+    for evalset in evalsets:
         try:
-            evalset = load_evalset(path)
             report = find_overlaps(items_of(evalset), [file.path for file in mix.files])
         except InputError as error:
             raise TrainingDataError(error.problems) from None

@@ -41,7 +41,7 @@ def least_memory(config: TrainingConfig, base: Path, *, bf16: bool) -> Memory:
     """The least that the run needs, in bytes. Raises OSError and ValueError for weights that are no safetensors."""
     shapes = dict(_shapes(base))
     weights = sum(prod(shape) for shape in shapes.values())
-    states = _ADAMW_8BIT if "8bit" in str(config.sft.get("optim", "")) else _ADAMW
+    states = _ADAMW_8BIT if "8bit" in str(config.arguments.get("optim", "")) else _ADAMW
     if config.lora is None:
         return Memory(weights, weights, round(weights * (4 + 4 + states)))
     trained = sum(_adapter_size(config, name, shape) for name, shape in shapes.items())

@@ -16,6 +16,7 @@ from evalsets.manifest import MANIFEST_NAME, Manifest, read_manifest, write_mani
 from evalsets.wording import brief, listed, shown
 from training.config import TrainingConfig
 from training.manifest import relative_posix
+from training.plot import PLOT_NAME, save_plot
 
 LOG_NAME = "training_log.json"
 _PLAN_NAME = "plan"
@@ -90,8 +91,8 @@ def require_same_plan(config: TrainingConfig, manifest: Manifest) -> None:
 
 def write_result(
     trainer: Any, config: TrainingConfig, base: Path, *, state: Mapping[str, Any], manifest: Manifest
-) -> None:
-    """Everything of the finished adapter or model, not yet under its name; the manifest last."""
+) -> Manifest:
+    """Everything of the finished adapter or model, not yet under its name; the manifest last, and returned."""
     result = partial_dir(config) / "result"
     if result.exists():  # of a run that was killed while it wrote
         shutil.rmtree(result)
@@ -102,10 +103,21 @@ def write_result(
         _write_adapter(trainer.model, config, result, state)
     for name in _tokenizer_files(base):
         shutil.copyfile(base / name, result / name)
-    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
     (result / LOG_NAME).write_text(json.dumps(log, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    undrawn = draw(trainer, config, result)
     written = directory_digests(result, ("adapter_config.json", "config.json", "*.safetensors"))
-    write_manifest(result, replace(manifest, weights=written))
+    manifest = replace(manifest, weights=written, warnings=(*manifest.warnings, *undrawn))
+    write_manifest(result, manifest)
+    return manifest
+
+
+def draw(trainer: Any, config: TrainingConfig, directory: Path) -> list[str]:
+    """Save the curves so far in `directory`; what went wrong, as warnings."""
+    title = f"{config.method} on {config.base.id}, seed {config.seed}"
+    kept = trainer.state.best_global_step
+    undrawn = save_plot(trainer.state.log_history, directory / PLOT_NAME, title=title, kept=kept)
+    return [undrawn] if undrawn else []
 
 
 def _write_adapter(model: Any, config: TrainingConfig, result: Path, state: Mapping[str, Any]) -> None:

@@ -18,8 +18,10 @@ from training.advice import names, warnings_for
 from training.base import base_directory, context_length, load_tokenizer, stop_ids
 from training.config import TrainingConfig
 from training.data import Encoded, Mix, encode, load_mix
-from training.leaks import leak_warnings
+from training.leaks import dev_warnings, leak_warnings, load_evalsets
 from training.memory import Memory, least_memory
+from training.pairs import kind_problems
+from training.targets import target_warnings
 
 MAX_CUT_SHARE = 0.1
 """Above this share of rows with a cut answer the run stops: the model would learn to break off."""
@@ -37,6 +39,8 @@ class Checked:
     mix: Mix
     encoded: tuple[Encoded, ...]
     """One for each row of the mix, in order; not yet cut at max_length."""
+    dev: tuple[Encoded, ...]
+    """One for each dev row."""
     warnings: tuple[str, ...]
     memory: Memory
     """What a GPU with bf16 must have at the very least."""
@@ -48,23 +52,32 @@ def check(config: TrainingConfig) -> Checked:
     Raises TrainingDataError with every error found; warnings are returned.
     """
     mix = load_mix(config.data, seed=config.seed)
+    _require(kind_problems(config.method, (*mix.rows, *mix.dev)))
+    evalsets = load_evalsets(config)
     base = base_directory(config)
     memory = _memory(config, base)
     tokenizer = load_tokenizer(config, base)
-    _require(_template_problems(config, tokenizer, mix.rows))
-    every_turn = bool(config.sft["assistant_only_loss"])
-    encoded = tuple(_encode(config, tokenizer, row, every_turn) for row in mix.rows)
+    _require(_template_problems(config, tokenizer, (*mix.rows, *mix.dev)))
+    every_turn = bool(config.arguments.get("assistant_only_loss"))
+    encoded, dev = (tuple(_encode(tokenizer, row, every_turn) for row in rows) for rows in (mix.rows, mix.dev))
+    every = [*encoded, *dev]
+    every += [one.rejected for one in every if one.rejected is not None]
     stops = stop_ids(config, tokenizer, base)
     _require(
         [
-            *_empty_problems(mix.rows),
-            *_length_problems(config, encoded, context=context_length(config, base)),
-            *_stop_problems(config, tokenizer, encoded, stops),
+            *_empty_problems((*mix.rows, *mix.dev)),
+            *_length_problems(config, every, context=context_length(config, base)),
+            *_stop_problems(config, tokenizer, every, stops),
             *_module_problems(config),
         ]
     )
-    warnings = [*warnings_for(config, tokenizer, mix, encoded, stops=stops), *leak_warnings(config, mix)]
-    return Checked(config, base, tokenizer, mix, encoded, tuple(warnings), memory)
+    warnings = [
+        *warnings_for(config, tokenizer, mix, encoded, stops=stops),
+        *target_warnings(evalsets, mix.rows[: len(mix.rows) - mix.replay_rows]),
+        *dev_warnings(mix),
+        *leak_warnings(evalsets, mix),
+    ]
+    return Checked(config, base, tokenizer, mix, encoded, dev, tuple(warnings), memory)
 
 
 def describe(checked: Checked) -> str:
@@ -73,13 +86,15 @@ def describe(checked: Checked) -> str:
     trained = sum(sum(one.mask) for one in checked.encoded)
     rows, replay = len(checked.mix.rows), checked.mix.replay_rows
     files = listed([shown(file.path) for file in checked.mix.files], limit=4)
+    dev = f" and {len(checked.dev)} dev rows" if checked.dev else ""
     p95 = lengths[min(rows - 1, int(0.95 * rows))]
     lines = [
-        f"rows     {rows} ({rows - replay} target, {replay} replay) from {files}",
+        f"rows     {rows} ({rows - replay} target, {replay} replay){dev} from {files}",
         f"tokens   {sum(lengths)}, {trained} of them trained; a row: min {lengths[0]}, median {median(lengths):g}, "
-        f"95 % {p95}, max {lengths[-1]}; max_length {checked.config.sft['max_length']}",
+        f"95 % {p95}, max {lengths[-1]}; max_length {checked.config.arguments['max_length']}",
         f"weights  {checked.memory}",
         *_rendered(checked.tokenizer, checked.encoded[0]),
+        *_rejected(checked.tokenizer, checked.encoded[0].rejected),
         *(f"warning  {text}" for text in checked.warnings),
     ]
     return "\n".join(lines)
@@ -88,6 +103,13 @@ def describe(checked: Checked) -> str:
 def _rendered(tokenizer: Any, one: Encoded, *, limit: int = 400) -> list[str]:
     """The first row as runs of tokens that are, or are not, trained."""
     return [f"{'trained' if bit else 'context':<9}{_visible(tokenizer.decode(ids), limit)}" for bit, ids in _runs(one)]
+
+
+def _rejected(tokenizer: Any, one: Encoded | None) -> list[str]:
+    """The answer of the first pair that was not chosen."""
+    if one is None:
+        return []
+    return [f"{'rejected':<9}{_visible(tokenizer.decode(ids), 400)}" for bit, ids in _runs(one) if bit]
 
 
 def _visible(text: str, limit: int) -> str:
@@ -99,7 +121,7 @@ def _visible(text: str, limit: int) -> str:
 
 def _memory(config: TrainingConfig, base: Path) -> Memory:
     try:
-        return least_memory(config, base, bf16=config.sft["bf16"] is not False)
+        return least_memory(config, base, bf16=config.arguments["bf16"] is not False)
     except (OSError, ValueError) as error:
         what = f"expected weights in safetensors files, found: {brief(str(error))}"
         fix = f"fetch the files in {shown(base)} again (`git lfs pull`, where they are pointers)"
@@ -112,7 +134,7 @@ def _require(problems: Iterable[Problem]) -> None:
         raise TrainingDataError(found[:20])
 
 
-def _encode(config: TrainingConfig, tokenizer: Any, row: TrainingRow, every_turn: bool) -> Encoded:
+def _encode(tokenizer: Any, row: TrainingRow, every_turn: bool) -> Encoded:
     from jinja2 import TemplateError
 
     try:
@@ -129,7 +151,7 @@ def _template_problems(config: TrainingConfig, tokenizer: Any, rows: Sequence[Tr
     if template is None and (chat := _first(rows, lambda row: row.form != "text_completion")):
         what = "expected a base with a chat template for chat rows, found none"
         return [Problem(chat.path, chat.row, "", what, "write prompt and completion as text, or take a chat model")]
-    if config.sft["assistant_only_loss"]:
+    if config.arguments.get("assistant_only_loss"):
         if text := _first(rows, lambda row: row.form == "text_completion"):
             what = "expected chat rows with assistant_only_loss, found plain text"
             return [Problem(text.path, text.row, "", what, "set assistant_only_loss: false")]
@@ -150,20 +172,20 @@ def _empty_problems(rows: Sequence[TrainingRow]) -> list[Problem]:
 
 
 def _length_problems(config: TrainingConfig, encoded: Sequence[Encoded], *, context: int | None) -> list[Problem]:
-    name, limit = shown(config.path), int(config.sft["max_length"])
+    name, limit = shown(config.path), int(config.arguments["max_length"])
     if context is not None and limit > context:
         what = f"expected at most the base's context of {context} tokens, found {limit}"
-        return [Problem(name, None, "sft.max_length", what, f"write {context} or less")]
+        return [Problem(name, None, f"{config.section}.max_length", what, f"write {context} or less")]
     lost = sum(1 for one in encoded if not any(one.mask[:limit]))
     cut = sum(1 for one in encoded if any(one.mask[limit:]))
     longest = max(len(one.input_ids) for one in encoded)
     fix = f"raise max_length (the longest row has {longest} tokens), or shorten the rows"
     if lost:
         what = f"expected a trained token within {limit} tokens in every row, found none in {lost} of {len(encoded)}"
-        return [Problem(name, None, "sft.max_length", what, fix)]
+        return [Problem(name, None, f"{config.section}.max_length", what, fix)]
     if cut > MAX_CUT_SHARE * len(encoded):
         what = f"expected at most {MAX_CUT_SHARE:.0%} of answers cut at {limit} tokens, found {cut} of {len(encoded)}"
-        return [Problem(name, None, "sft.max_length", what, fix)]
+        return [Problem(name, None, f"{config.section}.max_length", what, fix)]
     return []
 
 

@@ -29,6 +29,8 @@ from evalsets.overlap.verify import (
 )
 from evalsets.overlap.work import Job
 
+LEAST_REPEATED = 0.9  # of a Doc's own tokens, in a row that repeats it
+_KIN = ("sibling", "template", "partial")
 _COPIES_CAP = 10  # of one sampled row in the baseline: one very frequent row must not be the whole rate
 
 
@@ -91,6 +93,19 @@ class Judge:
     def near_rows(self, d: int) -> list[int]:
         """Rows that are near copies of the Doc in their input."""
         return [m.candidate.place[1] for m in self._near(d) if m.class_ == "near" and m.kind == "input"]
+
+    def repeating_rows(self, d: int) -> list[int]:
+        """Rows that a reader would take for the Doc's input again, however common it is.
+
+        A gate is more careful: it lets fills of a template pass, and what many rows have in common. Who divides rows
+        loses nothing by keeping those together.
+        """
+        return [
+            m.candidate.place[1]
+            for m in self._near(d)
+            if m.kind == "input"
+            and (m.class_ == "near" or (m.class_ in _KIN and m.judgement.identity >= LEAST_REPEATED))
+        ]
 
     def _matches(self, d: int) -> list[Match]:
         if d not in self._judged:

@@ -66,6 +66,8 @@ def _quick(line: bytes) -> tuple[str, str] | None:
         return None
     if end != len(text) or type(row) is not dict or text.count("{") + text.count("[") > MAX_DEPTH:
         return None
+    if "chosen" in row:  # a preference pair
+        return None
     messages, prompt, completion = row.get("messages"), row.get("prompt"), row.get("completion")
     if type(messages) is list and prompt is None and completion is None:
         return _turns(messages)
