@@ -7,13 +7,13 @@ READY  := $(VENV)/.ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint bench bench-stats bench-overlap test-slow test-gpu clean
+.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap test-slow test-gpu clean
 
 help:
 	@echo "make demo           train a LoRA adapter, gate it, and see three that must not ship (about 4 minutes)"
 	@echo "make test           the test suite (under 10 minutes on two cores)"
 	@echo "make lint           ruff and mypy"
-	@echo "make bench          all benchmarks: bench-stats bench-overlap"
+	@echo "make bench          all benchmarks: bench-stats bench-adapters bench-overlap"
 	@echo "make test-slow      the tests marked slow"
 	@echo "make test-gpu       the tests that need a CUDA device"
 
@@ -40,10 +40,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: bench-stats bench-overlap
+bench: bench-stats bench-adapters bench-overlap
 
 bench-stats: $(READY)
 	$(BIN)/python -m benchmarks.stats
+
+bench-adapters: $(READY)
+	$(BIN)/python -m benchmarks.adapters
 
 bench-overlap: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import rules
-from pytest_ftgate.stats import Levels, critical_z, early_level, rejection_region
+from pytest_ftgate.stats import StoppingLevels, critical_z, early_level, rejection_region
 from pytest_ftgate.stats.sequential import paired_e_values
 from pytest_ftgate.stats.tango import score_z
 
 BATCH = 10
-LEVELS = Levels(alpha=rules.ALPHA, fail_first=rules.ALPHA / 3, fail_last=rules.ALPHA)
+LEVELS = StoppingLevels(alpha=rules.ALPHA, fail_first=rules.ALPHA / 3, fail_last=rules.ALPHA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,13 @@ def _evidence(scenario: Scenario, gains: rules.Ints, losses: rules.Ints, done: i
 
 
 def _curtailed(
-    scenario: Scenario, n: int, gains: rules.Ints, losses: rules.Ints, wrong: rules.Ints, done: int, levels: Levels
+    scenario: Scenario,
+    n: int,
+    gains: rules.Ints,
+    losses: rules.Ints,
+    wrong: rules.Ints,
+    done: int,
+    levels: StoppingLevels,
 ) -> rules.Bools:
     """Whether no example to come can change the verdict."""
     b, c = gains[:, done - 1], losses[:, done - 1]
@@ -99,7 +105,7 @@ def _curtailed(
     return np.asarray(best == worst)
 
 
-def _verdict(scenario: Scenario, gains: rules.Ints, losses: rules.Ints, n: int, levels: Levels) -> rules.Ints:
+def _verdict(scenario: Scenario, gains: rules.Ints, losses: rules.Ints, n: int, levels: StoppingLevels) -> rules.Ints:
     """2 passes, 0 fails, 1 neither; a single gate's level of failing is the first one."""
     good = score_z(gains, losses, n, scenario.delta0) >= critical_z(n, scenario.delta0, levels.alpha)
     bad = score_z(losses, gains, n, -scenario.delta0) >= critical_z(n, -scenario.delta0, levels.fail_first)

@@ -22,6 +22,7 @@ from evalsets.patterns import pattern_problem
 from evalsets.prompts import read_baselines, read_prompt
 from evalsets.reading import Reading
 from evalsets.scorers import check_scorer, needs_target, scorer_spec
+from evalsets.slices import check_slices, read_slices, written_slices
 from evalsets.strictyaml import Document, read_yaml
 from evalsets.types import EvalSet, GateSpec, GenerationSettings, Json
 from evalsets.wording import brief, listed, shown
@@ -64,12 +65,20 @@ class EvalSetHeader:
     """In file order."""
     rungs: tuple[str, ...]
     """Names of the baselines."""
+    sliced: tuple[str, ...] = ()
+    """Kinds of gates of which slices have bounds of their own."""
 
 
 def read_header(path: Path) -> EvalSetHeader:
     """Name, gates and rungs: the YAML is checked as for `read_gates`, the files that it names are not opened."""
     document = _read_document(path)
-    return EvalSetHeader(_name(path, document.data), _gates(document), tuple(document.data.get("baselines", ())))
+    bounded = {kind for one in written_slices(document.data) for kind in one}
+    return EvalSetHeader(
+        name=_name(path, document.data),
+        gates=_gates(document),
+        rungs=tuple(document.data.get("baselines", ())),
+        sliced=tuple(kind for kind in document.data["gates"] if kind in bounded),
+    )
 
 
 def load_evalset(path: Path) -> EvalSet:
@@ -84,6 +93,7 @@ def load_evalset(path: Path) -> EvalSet:
     check_scorer(reading, scorer, examples)
     prompt = read_prompt(reading, examples)
     baselines = read_baselines(reading, prompt, examples)
+    slices = read_slices(reading, examples, BOUND_KEYS)
     format_schema = _check_format(reading)
     _check_overlap(reading, len(examples))
     if reading.problems:
@@ -96,6 +106,8 @@ def load_evalset(path: Path) -> EvalSet:
         "scorer": scorer,
         "generation": GenerationSettings(int(generation["max_new_tokens"]), tuple(generation.get("stop", ()))),
         "gates": _gates(reading.document),
+        "slices": slices,
+        "rigor": data.get("rigor", "guaranteed"),
     }
     return EvalSet(name=_name(path, data), path=path, digest=_digest(parts, format_schema), **parts)
 
@@ -125,6 +137,7 @@ def _contradictions(document: Document, path: Path) -> list[Problem]:
     if "beats_baseline" in gates and "baselines" not in data:
         fix = 'add `baselines: {zero_shot: {system: "..."}}`'
         reading.report(("gates", "beats_baseline"), "expected baselines to beat, found none", fix)
+    check_slices(reading)
     if not _NAME.fullmatch(_name(path, data)):
         what = f"expected a file name of letters, digits, _ and - up to its first dot, found {brief(path.name)}"
         reading.report((), what, "rename the file, or write `name: ...`")
@@ -199,6 +212,11 @@ def _digest(parts: Mapping[str, Any], format_schema: Json) -> str:
             for rung in parts["baselines"]
         ],
     }
+    # Only where they are written: a set without them keeps its digest.
+    if parts["slices"]:
+        content["slices"] = [[one.field, dict(one.bounds)] for one in parts["slices"]]
+    if parts["rigor"] != "guaranteed":
+        content["rigor"] = parts["rigor"]
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 GateKind = Literal["overlap", "format", "accuracy", "beats_baseline", "forgetting"]
+Rigor = Literal["guaranteed", "approx"]
 
 Json = Any
 """A value that strict JSON can hold: str, int, finite float, bool, None, list, dict."""
@@ -146,6 +147,19 @@ class GateSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceSpec:
+    """One field by whose values every judged gate of an EvalSet is reported too."""
+
+    field: str
+    values: tuple[str, ...]
+    """Every value that the rows hold, as text, sorted: a slice stays known where its examples are left out."""
+    bounds: Mapping[str, float]
+    """Gate kind -> bound that each slice of this field must keep; {}: the slices are shown and decide nothing."""
+    line: int
+    """1-based line in the eval-set file."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvalSet:
     """A loaded eval-set file."""
 
@@ -159,4 +173,12 @@ class EvalSet:
     generation: GenerationSettings
     gates: tuple[GateSpec, ...]
     digest: str
-    """sha256 over the canonical content: examples, prompts, shots, passages, scorer, generation, gates."""
+    """sha256 over the canonical content: examples, prompts, shots, passages, scorer, generation, gates; and slices and
+    rigor where they are written."""
+    slices: tuple[SliceSpec, ...] = ()
+    rigor: Rigor = "guaranteed"
+    """How graded scores and clusters are tested: `guaranteed` (betting) or `approx` (Student's t, labelled)."""
+
+    def bounded_slices(self, kind: GateKind) -> tuple[SliceSpec, ...]:
+        """Slices whose own bound is part of the gate of this kind: each must be certified for it to pass."""
+        return tuple(one for one in self.slices if kind in one.bounds)

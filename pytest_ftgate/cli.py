@@ -12,6 +12,7 @@ from pytest_ftgate import __version__
 VERBS = {
     "train": ("training.__main__", "train an adapter from a YAML file and record what it was trained on"),
     "verify": ("pytest_ftgate.receipt.command", "ask whether a receipt says SHIP for exactly these files"),
+    "cache": ("pytest_ftgate.cache_command", "show, verify or clear the stored generations"),
     "overlap": ("evalsets.overlap.command", "find training rows that repeat examples of an eval set"),
 }
 """verb -> (module with `main(argv) -> int`, what it does)"""

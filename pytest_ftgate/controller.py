@@ -11,7 +11,7 @@ from evalsets.types import GateKind
 from pytest_ftgate.policy.enforce import left_out, unmet, waived
 from pytest_ftgate.proof import Proof
 from pytest_ftgate.session import EVALSET_PROPERTY, STAGE_PROPERTY, VERDICT_PROPERTY, Session
-from pytest_ftgate.types import Comparison, Outcome, Verdict
+from pytest_ftgate.types import Comparison, Outcome, SliceResult, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
 
 Phase = Literal["setup", "call", "teardown"]
@@ -151,13 +151,21 @@ class Controller:
 
     def _summary(self, decision: Decision) -> list[str]:
         from pytest_ftgate.report.sanitise import visible
-        from pytest_ftgate.report.terminal import counts_line, decision_line, gate_table, identity_lines
+        from pytest_ftgate.report.terminal import (
+            counts_line,
+            decision_line,
+            gate_table,
+            identity_lines,
+            slice_table,
+        )
 
         lines = [*identity_lines(self._engine), *(visible(line, limit=1000) for line in self.session.policy.lines())]
         if self._counts:
             lines.append(f"answers   {counts_line(self._counts)}")
         if self._verdicts:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
+            if slices := slice_table(self._ordered()):
+                lines += [*slices.splitlines(), ""]
         notes = (*self.session.notes, *self.problems, *self._unasked())
         return [*lines, *map(visible, notes), *self._proof.lines(), decision_line(decision)]
 
@@ -248,5 +256,10 @@ class Controller:
 
 def _verdict(value: dict[str, Any]) -> Verdict:
     comparisons = tuple(Comparison(**{**c, "interval": tuple(c["interval"])}) for c in value["comparisons"])
-    interval = tuple(value["interval"]) if value["interval"] is not None else None
-    return Verdict(**{**value, "comparisons": comparisons, "interval": interval, "worst": tuple(value["worst"])})
+    slices = tuple(SliceResult(**{**one, "interval": _pair(one["interval"])}) for one in value["slices"])
+    pairs = {"comparisons": comparisons, "interval": _pair(value["interval"]), "slices": slices}
+    return Verdict(**{**value, **pairs, "worst": tuple(value["worst"])})
+
+
+def _pair(value: list[float] | None) -> tuple[float, float] | None:
+    return None if value is None else (value[0], value[1])

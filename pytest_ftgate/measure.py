@@ -16,6 +16,8 @@ ORDER_SEED = 20_240_229
 CONFIDENCE = 0.95
 """Of every two-sided interval that is shown."""
 BETTING = "betting (anytime valid)"
+APPROXIMATE = "CR1 + t (approximate)"
+Interval = tuple[float, float]
 _GRID = 200
 """Easier bounds that must be rejected too: the multiples of 1/200 below the bound."""
 _DECISIVE = 0.1
@@ -52,11 +54,19 @@ class Rate:
     method: str
 
 
-def measure_rate(values: Sequence[float], clusters: Sequence[str | None], floor: float, levels: Levels) -> Rate:
+def measure_rate(
+    values: Sequence[float],
+    clusters: Sequence[str | None],
+    floor: float,
+    levels: Levels,
+    *,
+    approximate: bool = False,
+) -> Rate:
     """Judge the mean of per-example scores in [0, 1] against `floor`.
 
-    0/1 units get exact binomial tests; graded scores and mixed clusters get the betting process.
-    Raises ScoringError where clusters are too few, ValueError where there is nothing to judge.
+    0/1 units get exact binomial tests; graded scores and mixed clusters get the betting process, or, `approximate`,
+    Student's t. Raises ScoringError where clusters are too few, or do not allow the approximation, and ValueError where
+    there is nothing to judge.
     """
     units = unit_means(values, clusters)
     n, value = len(units), fmean(units)
@@ -71,6 +81,11 @@ def measure_rate(values: Sequence[float], clusters: Sequence[str | None], floor:
             stats.binomial_p_value(right, n, p0=floor, alternative="less"),
             "exact binomial",
         )
+    if approximate:
+        shifted = [u - floor for u in units]
+        good, bad, (low, high) = _approximation(shifted, 0.0, confidence=CONFIDENCE)
+        certified = floor + _approximation(shifted, 0.0, confidence=1.0 - 2.0 * levels.alpha)[2][0]
+        return Rate(n, value, (max(0.0, floor + low), min(1.0, floor + high)), certified, good, bad, APPROXIMATE)
     lower = stats.graded_lower_bound(units, low=0.0, high=1.0, alpha=levels.alpha, seed=ORDER_SEED)
     good = graded_p_good(units, floor, low=0.0)
     return Rate(
@@ -91,11 +106,13 @@ def compare(
     *,
     name: str,
     delta0: float,
+    approximate: bool = False,
 ) -> Comparison:
     """Candidate against reference, paired by example: scores in [0, 1], same order, same length.
 
     The bad null says delta <= delta0: +min_gain for beats_baseline, -max_drop for forgetting. 0/1 units get the exact
-    unconditional paired test; everything else the betting process.
+    unconditional paired test; everything else the betting process, or, `approximate`, Student's t. Raises ScoringError
+    as `measure_rate` does.
     """
     ours, theirs = unit_means(candidate, clusters), unit_means(reference, clusters)
     units = [c - r for c, r in zip(ours, theirs, strict=True)]
@@ -106,6 +123,9 @@ def compare(
         good = _steady(lambda at: stats.paired_p_value(gains, losses, n, delta0=at), delta0, low=-1.0)
         bad = stats.paired_p_value(losses, gains, n, delta0=-delta0)
         method = stats.paired_method(n)
+    elif approximate:
+        good, bad, (low, high) = _approximation(units, delta0, confidence=CONFIDENCE)
+        interval, method = (max(-1.0, low), min(1.0, high)), APPROXIMATE
     else:
         interval = stats.graded_interval(units, low=-1.0, high=1.0, confidence=CONFIDENCE, seed=ORDER_SEED)
         good = graded_p_good(units, delta0, low=-1.0)
@@ -127,6 +147,18 @@ def compare(
         p_bad=bad,
         method=method,
     )
+
+
+def _approximation(units: Sequence[float], mean0: float, *, confidence: float) -> tuple[float, float, Interval]:
+    """(p_good, p_bad, interval) of the mean of independent units; the mean of means, as in the guaranteed test."""
+    places = range(len(units))
+    try:
+        good = stats.clustered_t_test(units, places, mean0=mean0, confidence=confidence)
+        bad = stats.clustered_t_test([-u for u in units], places, mean0=-mean0)
+    except (stats.NotApproximable, stats.TooFewClusters) as error:
+        fix = "delete `rigor: approx`; the guaranteed test holds for any scores"
+        raise ScoringError(f"`rigor: approx` was asked for, but {error}", fix) from None
+    return good.p_value, bad.p_value, good.interval
 
 
 def graded_p_good(units: Sequence[float], mean0: float, *, low: float) -> float:

@@ -65,8 +65,9 @@ OPTIONS = (
     ),
     Option(
         "--ft-cache",
-        "Which stored generations may be used: all, base, off. auto (default): base when a verdict is required, else "
-        "all. They lie in .ftgate/cache, keyed by weights, tokens, settings and versions.",
+        "Which stored generations may be used: all, base, off. auto (default): where a verdict is required, what the "
+        "policy allows (base; all is refused there), else all. They lie in .ftgate/cache, keyed by weights, tokens, "
+        "settings and versions.",
         {"choices": ("auto", "all", "base", "off"), "default": "auto"},
     ),
     Option(

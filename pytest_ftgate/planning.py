@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import NormalDist, fmean, stdev
 
 from pytest_ftgate import stats
-from pytest_ftgate.measure import BETTING, Rate, graded_p_good
+from pytest_ftgate.measure import APPROXIMATE, BETTING, Rate, graded_p_good
 from pytest_ftgate.types import Comparison
 
 POWER = stats.PLANNED_POWER
@@ -41,17 +41,25 @@ def _short(value: float) -> str:
 
 def rate_shortfall(rate: Rate, units: Sequence[float], floor: float, alpha: float, *, unit: str) -> Shortfall:
     """Why this rate is not certified to reach `floor`; `units` are what it is the mean of, `unit` their name."""
-    if stats.best_p_value("floor", rate.n, bound=floor) > alpha:
-        needed = stats.examples_needed_at_best("floor", bound=floor, alpha=alpha)
-        return _cannot_pass(rate.n, needed, f"a floor of {exact_percent(floor)}", unit)
-    if rate.value <= floor:
-        return _near(f"the measured {rate.value:.1%} is not above the floor")
-    if rate.method == BETTING:
-        return _graded(units, floor, low=0.0, alpha=alpha, unit=unit)
-    # A measured 100% is planned for as one miss more than seen, or no number would ever do.
-    value = min(rate.value, 1.0 - 1.0 / (2 * rate.n))
-    needed = stats.examples_for_floor_power(p0=floor, rate=value, alpha=alpha, power=POWER)
-    return _underpowered(rate.n, needed, f"{POWER:.0%} power if {rate.value:.1%} is true", unit)
+    best = stats.best_p_value("floor", rate.n, bound=floor)
+    needed: int | None = None
+    condition = "if they score like these"
+    if best <= alpha and rate.value > floor:
+        if rate.method == BETTING:
+            needed = _more_like_these(units, floor, low=0.0, alpha=alpha)
+        elif rate.method == APPROXIMATE:
+            needed = _normal_needed(units, floor, alpha)
+        else:
+            # A measured 100% is planned for as one miss more than seen, or no number would ever do.
+            value = min(rate.value, 1.0 - 1.0 / (2 * rate.n))
+            needed = stats.examples_for_floor_power(p0=floor, rate=value, alpha=alpha, power=POWER)
+            condition = f"{POWER:.0%} power if {rate.value:.1%} is true"
+    reason = stats.inconclusive_reason(best, needed, rate.n, alpha=alpha)
+    if reason == "CANNOT_PASS_AT_N":
+        enough = stats.examples_needed_at_best("floor", bound=floor, alpha=alpha)
+        return _cannot_pass(rate.n, enough, f"a floor of {exact_percent(floor)}", unit)
+    below = f"the measured {rate.value:.1%} is not above the floor" if rate.value <= floor else ""
+    return _possible(reason, rate.n, needed, condition, below, unit)
 
 
 def paired_shortfall(
@@ -65,33 +73,44 @@ def paired_shortfall(
         fix = "ship that prompt, or use harder examples" if c.reference != "base" else "allow a larger max_drop"
         why = f"{c.reference} scores {c.base:.1%}, which leaves no room for a gain above {bound}"
         return Shortfall("CANNOT_PASS_AT_N", why, fix)
-    what = f"a {'gain' if c.delta0 >= 0 else 'loss'} {'above' if c.delta0 >= 0 else 'below'} {bound}"
-    if c.method == BETTING:
+    best = _best_p(c, room, sum(theirs))
+    needed: int | None = None
+    condition = "if they score like these"
+    if best <= alpha and c.delta > c.delta0:
         differences = [o - t for o, t in zip(ours, theirs, strict=True)]
-        if graded_p_good(room, c.delta0, low=-1.0) > alpha:
-            # As for 0/1 scores, a forgetting gate is planned as if nothing improved.
-            best = room if c.delta0 >= 0 else [0.0]
-            return _cannot_pass(c.n, _graded_needed(best, c.delta0, low=-1.0, alpha=alpha), what, unit)
-        if c.delta > c.delta0:
-            return _graded(differences, c.delta0, low=-1.0, alpha=alpha, unit=unit)
-    elif _best_p(c, sum(theirs)) > alpha:
-        return _cannot_pass(c.n, _needed_at_best(c, alpha), what, unit)
-    if c.delta <= c.delta0:
-        return _near(f"the measured {100 * c.delta:+.1f} points is not above {sign}{bound}")
-    flips = min(1.0, max((c.gains + c.losses) / c.n, abs(c.delta)))
-    needed = stats.examples_for_power(delta0=c.delta0, delta=c.delta, flip_rate=flips, alpha=alpha, power=POWER)
-    return _underpowered(c.n, needed, f"{POWER:.0%} power if {100 * c.delta:+.1f} points is true", unit)
+        if c.method == BETTING:
+            needed = _more_like_these(differences, c.delta0, low=-1.0, alpha=alpha)
+        elif c.method == APPROXIMATE:
+            needed = _normal_needed(differences, c.delta0, alpha)
+        else:
+            flips = min(1.0, max((c.gains + c.losses) / c.n, abs(c.delta)))
+            needed = stats.examples_for_power(delta0=c.delta0, delta=c.delta, flip_rate=flips, alpha=alpha, power=POWER)
+            condition = f"{POWER:.0%} power if {100 * c.delta:+.1f} points is true"
+    reason = stats.inconclusive_reason(best, needed, c.n, alpha=alpha)
+    if reason == "CANNOT_PASS_AT_N":
+        what = f"a {'gain' if c.delta0 >= 0 else 'loss'} {'above' if c.delta0 >= 0 else 'below'} {bound}"
+        return _cannot_pass(c.n, _needed_at_best(c, room, alpha), what, unit)
+    below = f"the measured {100 * c.delta:+.1f} points is not above {sign}{bound}" if c.delta <= c.delta0 else ""
+    return _possible(reason, c.n, needed, condition, below, unit)
 
 
 def _test(c: Comparison) -> stats.GateTest:
     return "superiority" if c.delta0 >= 0 else "non_inferiority"
 
 
-def _best_p(c: Comparison, right: float) -> float:
+def _best_p(c: Comparison, room: Sequence[float], right: float) -> float:
+    """p-value of the best answers possible; 0 where the test is approximate and sets no such limit."""
+    if c.method == APPROXIMATE:
+        return 0.0
+    if c.method == BETTING:
+        return graded_p_good(room, c.delta0, low=-1.0)
     return stats.best_p_value(_test(c), c.n, bound=abs(c.delta0), reference_correct=round(right))
 
 
-def _needed_at_best(c: Comparison, alpha: float) -> int | None:
+def _needed_at_best(c: Comparison, room: Sequence[float], alpha: float) -> int | None:
+    if c.method == BETTING:
+        # As for 0/1 scores, a forgetting gate is planned as if nothing improved.
+        return _graded_needed(room if c.delta0 >= 0 else [0.0], c.delta0, low=-1.0, alpha=alpha)
     rate = c.base if c.delta0 >= 0 else None
     return stats.examples_needed_at_best(_test(c), bound=abs(c.delta0), alpha=alpha, reference_rate=rate)
 
@@ -109,11 +128,16 @@ def _graded_needed(units: Sequence[float], mean0: float, *, low: float, alpha: f
     return math.ceil(max(2.0 * goal * spread / gap**2 + 10.0, fastest))
 
 
-def _graded(units: Sequence[float], mean0: float, *, low: float, alpha: float, unit: str) -> Shortfall:
+def _more_like_these(units: Sequence[float], mean0: float, *, low: float, alpha: float) -> int:
     n = len(units)
     # These did not pass, whatever the formula says.
-    needed = max(_graded_needed(units, mean0, low=low, alpha=alpha), n + n // 5 + 1)
-    return _underpowered(n, needed, "if they score like these", unit)
+    return max(_graded_needed(units, mean0, low=low, alpha=alpha), n + n // 5 + 1)
+
+
+def _normal_needed(units: Sequence[float], mean0: float, alpha: float) -> int:
+    """Units of this mean and spread that pass a z-test with POWER: ((z_alpha + z_power) sd / gap)^2."""
+    z = NormalDist().inv_cdf(1.0 - alpha) + NormalDist().inv_cdf(POWER)
+    return max(math.ceil((z * stdev(units) / (fmean(units) - mean0)) ** 2), len(units) + 1)
 
 
 def _cannot_pass(n: int, needed: int | None, what: str, unit: str) -> Shortfall:
@@ -122,13 +146,9 @@ def _cannot_pass(n: int, needed: int | None, what: str, unit: str) -> Shortfall:
     return Shortfall("CANNOT_PASS_AT_N", why, fix)
 
 
-def _near(measured: str) -> Shortfall:
-    return Shortfall(
-        "NEAR_MARGIN", measured, "improve the model: at this value more examples alone are unlikely to pass"
-    )
-
-
-def _underpowered(n: int, needed: int | None, condition: str, unit: str) -> Shortfall:
-    if needed is None or needed <= n:
-        return _near("the measured value lies close to the bound")
-    return Shortfall("UNDERPOWERED", f"{n} {unit} are too few", f"use about {needed} {unit} ({condition})")
+def _possible(reason: stats.Reason, n: int, needed: int | None, condition: str, below: str, unit: str) -> Shortfall:
+    """What is said of a gate that could have passed: too few, or too near its bound."""
+    if reason == "UNDERPOWERED":
+        return Shortfall(reason, f"{n} {unit} are too few", f"use about {needed} {unit} ({condition})")
+    fix = "improve the model: at this value more examples alone are unlikely to pass"
+    return Shortfall(reason, below or "the measured value lies close to the bound", fix)

@@ -24,6 +24,8 @@ class EvalSetFile:
     gates: tuple[GateSpec, ...]
     rungs: int
     """Rungs that beats_baseline must beat."""
+    sliced: int = 0
+    """Gates of which slices have bounds of their own."""
 
     @property
     def gate_names(self) -> tuple[str, ...]:
@@ -32,9 +34,12 @@ class EvalSetFile:
 
     @property
     def hypotheses(self) -> int:
-        """Bad nulls that its gates test: one each, one per rung for beats_baseline, none for overlap."""
+        """Bad nulls that its gates test: one each, one per rung for beats_baseline, none for overlap.
+
+        The bounded slices of one gate count as one more: Holm shares that one among them.
+        """
         count = {"overlap": 0, "beats_baseline": self.rungs}
-        return sum(count.get(gate.kind, 1) for gate in self.gates)
+        return sum(count.get(gate.kind, 1) for gate in self.gates) + self.sliced
 
 
 _ALMOST = re.compile(r".+[._-]evals?(set)?\.(ya?ml|json)", re.IGNORECASE)
@@ -77,7 +82,7 @@ def _files(
 def read_files(paths: Sequence[Path]) -> list[EvalSetFile]:
     """Read names and gates. Raises EvalSetError."""
     headers = [(path, read_header(path)) for path in paths]
-    return [EvalSetFile(path, header.name, header.gates, len(header.rungs)) for path, header in headers]
+    return [EvalSetFile(path, h.name, h.gates, len(h.rungs), len(h.sliced)) for path, h in headers]
 
 
 def _walk(top: Path, norecursedirs: Sequence[str], wanted: Callable[[str], bool]) -> Iterator[Path]:

@@ -76,6 +76,8 @@ class Session:
     """How the run was started, for the report."""
     notes: tuple[str, ...] = ()
     """What is odd about the files, for header and summary."""
+    policy_changed: bool = False
+    """Whether this process read another policy, or other gates, than the one that decides."""
 
     @property
     def judges(self) -> bool:
@@ -124,8 +126,13 @@ class Session:
 
     def judge(self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult]) -> Verdict:
         """The Verdict of one gate, held to the policy."""
+        from pytest_ftgate.gates import error_verdict
         from pytest_ftgate.measure import Levels
         from pytest_ftgate.run import judge_gate
+
+        if self.policy_changed:
+            why, name = "policy or eval sets were changed while the run was starting", f"{evalset.name}::{gate.kind}"
+            return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")
 
         levels = Levels(self.policy.policy.alpha, sum(file.hypotheses for file in self.required))
 
@@ -205,13 +212,12 @@ def open_session(
             check_base(policy.policy, candidate, option.ft_base)
     except (FtgateError, InputError) as error:
         raise Unusable(str(error)) from None
-    if policy_digest not in (None, policy.digest):
-        raise Unusable("policy or eval sets were changed while the run was starting. Fix: run again")
     receipt = None if in_worker else receipt_settings(option, directory, candidate.path)
     return Session(
         candidate=candidate,
         required=required,
         policy=policy,
+        policy_changed=policy_digest not in (None, policy.digest),
         verdict_required=verdict_required,
         verdict_off=option.ft_verdict == "off",
         cache=_cache(option.ft_cache, policy.policy.cache, verdict_required=verdict_required),
@@ -266,9 +272,7 @@ def is_verdict_required(option: Any) -> bool:
 
 def status_without_session(option: Any, status: int) -> int:
     """What a run returns that asked for a verdict and was ended before the plugin was set up."""
-    if option.ft_model is None or not is_verdict_required(option):
-        return status
-    return EXIT_CODES["NOT_EVALUATED"]
+    return EXIT_CODES["NOT_EVALUATED"] if is_verdict_required(option) else status
 
 
 def load_for_collection(path: Path, *, full: bool) -> tuple[EvalSet | None, tuple[GateSpec, ...]]:

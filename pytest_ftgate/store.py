@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,53 @@ def request_key(request: Request) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class SideFile:
+    """What one side's file holds."""
+
+    path: Path
+    entries: int
+    """Sound generations; of equal keys, one."""
+    rejected: int
+    """Lines that fail their checksum: cut off, or changed."""
+    bytes: int
+    used: float
+    """When it was last read or written, seconds since the epoch."""
+
+
+def side_files(root: Path) -> list[SideFile]:
+    """Every side's file below a store's root, last used first."""
+    found = []
+    for path in sorted((root / SCHEMA).glob("*.jsonl")):
+        store = Store(root, path.stem)
+        entries = len(store.load(mark=False))
+        status = path.stat()
+        found.append(SideFile(path, entries, store.rejected, status.st_size, status.st_mtime))
+    return sorted(found, key=lambda file: file.used, reverse=True)
+
+
+def trim(root: Path, most: int) -> int:
+    """Remove the files that were used longest ago until all together hold at most `most` bytes; how many were removed.
+
+    A side that this process has just used is the last to go. What is removed is generated again when it is asked for.
+    """
+    files = [(path.stat(), path) for path in (root / SCHEMA).glob("*.jsonl")]
+    total, removed = sum(status.st_size for status, _ in files), 0
+    for status, path in sorted(files, key=lambda file: file[0].st_mtime):
+        if total <= most:
+            break
+        remove(path)
+        total, removed = total - status.st_size, removed + 1
+    return removed
+
+
+def remove(path: Path) -> None:
+    """Remove one side's file. Raises OSError."""
+    with FileLock(f"{path}.lock"):
+        path.unlink(missing_ok=True)
+    Path(f"{path}.lock").unlink(missing_ok=True)
+
+
 class Store:
     """All generations of one side below a root directory."""
 
@@ -40,9 +87,12 @@ class Store:
         self.unsaved = 0
         """Generations that could not be written: the folder is not writable, or the disk is full."""
 
-    def load(self) -> dict[str, Generation]:
-        """Key -> Generation of every sound line; the last of equal keys."""
+    def load(self, *, mark: bool = True) -> dict[str, Generation]:
+        """Key -> Generation of every sound line; the last of equal keys. `mark`: this counts as a use of the file."""
         self.rejected = 0
+        if mark:
+            with contextlib.suppress(OSError):
+                os.utime(self._path)
         found: dict[str, Generation] = {}
         with contextlib.suppress(OSError), self._path.open("rb") as file:
             for line in file:

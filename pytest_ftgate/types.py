@@ -84,6 +84,36 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceResult:
+    """What one gate measured on the examples that share one value of a field."""
+
+    field: str
+    value: str
+    """Value of the field, as text (untrusted)."""
+    examples: int
+    n: int
+    """Units judged, as in Verdict; 0 where nothing could be measured."""
+    measured: float | None
+    """As Verdict.value: the rate, or the difference to `reference`; None where nothing could be measured."""
+    interval: tuple[float, float] | None
+    reference: str
+    """The reference hardest to beat here, or the one that a FAIL was proven against; "" for a floor."""
+    bound: float
+    """Its own bound, or the gate's: the floor, or delta0."""
+    required: bool
+    """The bound is its own, so the gate passes only where this slice does."""
+    p_value: float | None = None
+    """Of the null "not good enough" at `bound`; uncorrected."""
+    p_bad: float | None = None
+    """Of the null "good enough", corrected by Holm over the gate's bounded slices; None where not `required`."""
+    outcome: Outcome | Literal[""] = ""
+    """"" where the slice is shown only."""
+    method: str = ""
+    note: str = ""
+    """Why nothing could be measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What one gate decided, with the numbers that decided it."""
 
@@ -104,7 +134,9 @@ class Verdict:
     worst: tuple[str, ...] = ()
     """Example ids to look at first, worst first."""
     reason: str = ""
-    """INCONCLUSIVE: CANNOT_PASS_AT_N · UNDERPOWERED · NEAR_MARGIN; ERROR: a short code."""
+    """INCONCLUSIVE: CANNOT_PASS_AT_N · UNDERPOWERED · NEAR_MARGIN; FAIL: LEAKED · SLICE or ""; ERROR: a short code."""
     comparisons: tuple[Comparison, ...] = ()
     details: Mapping[str, object] = field(default_factory=dict)
     """Strict-JSON extras for the report: per-field rates, confusion matrix, lenient rate, rows of overlap."""
+    slices: tuple[SliceResult, ...] = ()
+    """The gate on each slice of the eval set, in the order of its file."""

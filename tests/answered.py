@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from hypothesis import settings
 
 from evalsets.types import EvalSet, Example, GateSpec, GenerationSettings, Prompt, Rung, ScorerSpec
 from pytest_ftgate.gates import GateInput, judge
 from pytest_ftgate.measure import Levels
+from pytest_ftgate.planning import Shortfall
 from pytest_ftgate.types import Generation, Verdict
 
 HERE = Path(__file__).parent
@@ -16,6 +21,13 @@ EXACT = ScorerSpec("exact", {})
 NUMBER = ScorerSpec("function", {"path": "answered:number"})
 """The score is the number that the answer holds."""
 FORMAT = {"choices": ["yes", "maybe"]}
+quick = settings(max_examples=25, deadline=None)
+unplanned = mock.patch(
+    "pytest_ftgate.gates.paired.paired_shortfall", mock.Mock(return_value=Shortfall("UNDERPOWERED", "why", "fix"))
+)
+"""Planning how many examples would do is the slow part of an INCONCLUSIVE pair."""
+RATES = ("format", "accuracy")
+KINDS = (*RATES, "beats_baseline", "forgetting")
 
 
 def number(example: Example, generation: Generation) -> float:
@@ -89,3 +101,23 @@ def pair(gains: int, losses: int, n: int, *, ties_right: bool = True) -> dict[st
         "candidate": ["yes"] * gains + ["no"] * losses + ties,
         "reference": ["no"] * gains + ["yes"] * losses + ties,
     }
+
+
+def numbers(text: str) -> list[float]:
+    return [float(found) for found in re.findall(r"[-+]?\d+\.?\d*", text)]
+
+
+def p_of(text: str) -> float:
+    found = re.search(r"\(p = ([\d.e-]+)\)", text)
+    assert found is not None, text
+    return float(found[1])
+
+
+def forgetting(losses: int, n: int, margin: float, *, gains: int = 0, **more: Any) -> Verdict:
+    table = pair(gains, losses, n)
+    return judged("forgetting", margin, candidate=table["candidate"], base=table["reference"], **more)
+
+
+def beats(gains: int, losses: int, n: int, min_gain: float, *, ties_right: bool = True, **more: Any) -> Verdict:
+    table = pair(gains, losses, n, ties_right=ties_right)
+    return judged("beats_baseline", min_gain, candidate=table["candidate"], zero_shot=table["reference"], **more)

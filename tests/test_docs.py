@@ -14,10 +14,12 @@ from evalsets.schema import schema_problems
 from evalsets.strictyaml import parse_yaml
 from pytest_ftgate.cli import VERBS
 from pytest_ftgate.options import OPTIONS
+from pytest_ftgate.policy.file import parse_policy, policy_schema
 from training.config import training_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/tickets/README.md")]
+NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/tickets/README.md", "docs/policy.md")
+DOCUMENTS = [ROOT / name for name in NAMES]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTEST_OPTIONS = ("-k", "-n", "--junitxml", "-m", "--lf", "-x")
 
@@ -46,6 +48,17 @@ def test_yaml_snippets_are_what_they_say(text: str) -> None:
     else:
         assert ".github/workflows" in first
         check_command(yaml.safe_load(text)["jobs"]["gate"]["steps"][-1]["run"])
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in snippets("toml")])
+def test_toml_snippets_are_policies(text: str) -> None:
+    parse_policy(text, name="snippet", directory=ROOT)
+    # Every key is shown, so that nobody has to read the schema.
+    tables = policy_schema()["properties"]
+    keys = {key for table in ("policy", "runtime") for key in tables[table]["properties"]}
+    for name in ("floors", "ceilings"):
+        keys |= set(tables["policy"]["properties"][name]["properties"])
+    assert {key for key in keys if key not in text} == set()
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in snippets("console")])
@@ -81,3 +94,27 @@ def test_links_between_documents_lead_somewhere() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+QUOTE = re.compile(r"^<!-- quoted from (\S+) -->\n((?:\|.*\n)+)", re.MULTILINE)
+
+
+def misquoted(text: str) -> list[str]:
+    """Lines of tables marked `<!-- quoted from FILE -->` that do not stand in that file word for word."""
+    found = []
+    for source, table in QUOTE.findall(text):
+        written = (ROOT / source).read_text().splitlines()
+        found += [line for line in table.splitlines() if line not in written]
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_quoted_tables_stand_in_the_document_that_a_command_wrote(document: Path) -> None:
+    assert misquoted(document.read_text()) == []
+
+
+def test_a_misquoted_table_is_seen() -> None:
+    row = next(line for line in (ROOT / "docs/statistics.md").read_text().splitlines() if "exact (ours)" in line)
+    assert misquoted(f"<!-- quoted from docs/statistics.md -->\n{row}\n") == []
+    wrong = row.replace(".0", ".1")
+    assert misquoted(f"<!-- quoted from docs/statistics.md -->\n{row}\n{wrong}\n") == [wrong]

@@ -355,28 +355,6 @@ def test_nf4_runs_on_the_cpu(world: World, tmp_path: Path) -> None:
     assert "bitsandbytes" in engine.describe()["versions"]
 
 
-def test_memory_that_runs_out_halves_the_batch(world: World, engine: HFEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    other, sizes = engine_for(world.root, batch_size=16), []
-    asked = requests(other)
-    generate = tuned_by_hand(world).generate.__func__
-
-    def small_memory(self: Any, **kwargs: Any) -> Any:
-        sizes.append(len(kwargs["input_ids"]))
-        if sizes[-1] > 4:
-            raise torch.OutOfMemoryError("out of memory")
-        return generate(self, **kwargs)
-
-    monkeypatch.setattr("peft.PeftModelForCausalLM.generate", small_memory)
-    assert answers(other, asked) == answers(engine, asked)
-    assert other.describe()["batch_halvings"] == 2
-    assert sizes[:3] == [16, 8, 4]
-    monkeypatch.setattr("peft.PeftModelForCausalLM.generate", lambda self, **_: small_memory(self, input_ids=[0] * 9))
-    with pytest.raises(EngineError, match="single prompt"):
-        answers(other, asked)
-
-
 def test_nothing_is_loaded_before_it_is_needed(world: World) -> None:
     copy = HFEngine(world.candidate(), settings(device="nonsense"))
     assert copy  # making one loads nothing, so a static gate never pays for torch

@@ -97,6 +97,8 @@ CHANGES = {
     ),
     "rung": (EVALSET, '"Answer."', '"Answer badly."', "tickets: rung zero_shot of the baselines changed"),
     "cluster": (EVALSET, "generation:", "cluster: q\ngeneration:", "tickets: 6 examples changed"),
+    "rigor": (EVALSET, "generation:", "rigor: approx\ngeneration:", "tickets: rigor changed"),
+    "slices": (EVALSET, "generation:", "slices: [q]\ngeneration:", "tickets: slices changed"),
     "scorer": (EVALSET, '"scoring:right"', "exact", "tickets: scorer changed"),
     "scorer_code": ("evals/scoring.py", "1.0", "2.0", "tickets: scoring.py changed"),
     "hard_case": ("evals/rows.jsonl", ROWS.splitlines(keepends=True)[5], "", "tickets: 1 example removed"),

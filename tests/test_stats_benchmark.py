@@ -108,9 +108,19 @@ def test_early_stopping_saves_and_keeps_its_level() -> None:
     assert clear.early_use < 0.75
 
 
+def test_the_short_table_keeps_its_promise_for_ours_alone() -> None:
+    rows = stats.in_short().rows
+    ours = [row for row in rows if row[1] == "exact (ours)"]
+    assert len(ours) == 2
+    assert all(float(cell) <= 0.05 for row in ours for cell in row[2:])
+    assert all(
+        any(float(cell) > 0.05 for cell in row[2:]) for row in rows if "estimate" in row[1] or "signif" in row[1]
+    )
+
+
 def test_document_is_what_the_tables_say() -> None:
     """Cheap sections are made again and must be found in the document word for word."""
     text = Path(stats.DOCUMENT).read_text(encoding="utf-8")
     assert "python -m benchmarks.stats" in text
-    for section in (stats.superiority_gate, stats.published):
+    for section in (stats.in_short, stats.superiority_gate, stats.published):
         assert section().markdown() in text

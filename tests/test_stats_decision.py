@@ -62,17 +62,29 @@ def test_decide(p_good: float, p_bad: float, decision: str) -> None:
 
 
 def test_reasons() -> None:
-    assert inconclusive_reason(0.2, 0.9, alpha=0.05) == "CANNOT_PASS_AT_N"
-    assert inconclusive_reason(0.04, 0.79, alpha=0.05) == "UNDERPOWERED"
-    assert inconclusive_reason(0.04, 0.8, alpha=0.05) == "NEAR_MARGIN"
+    assert inconclusive_reason(0.2, 150, 100, alpha=0.05) == "CANNOT_PASS_AT_N"
+    assert inconclusive_reason(0.2, None, 100, alpha=0.05) == "CANNOT_PASS_AT_N"
+    assert inconclusive_reason(0.05, 101, 100, alpha=0.05) == "UNDERPOWERED"
+    assert inconclusive_reason(0.04, 100, 100, alpha=0.05) == "NEAR_MARGIN"
+    assert inconclusive_reason(0.04, None, 100, alpha=0.05) == "NEAR_MARGIN"
+    with pytest.raises(ValueError, match="best_p"):
+        inconclusive_reason(math.nan, 101, 100, alpha=0.05)
 
 
-@pytest.mark.parametrize("p_value", [-0.1, 1.1, math.nan])
+@pytest.mark.parametrize("p_value", [-0.1, 1.1, math.nan, math.inf, -math.inf])
 def test_impossible_p_values_are_refused(p_value: float) -> None:
     with pytest.raises(ValueError, match="p-value"):
         holm([0.5, p_value])
     with pytest.raises(ValueError, match="p_good"):
         decide(p_value, 0.5, alpha=0.05, fail_alpha=0.05)
+    with pytest.raises(ValueError, match="p_bad"):
+        decide(0.01, p_value, alpha=0.05, fail_alpha=0.05)
+
+
+@given(p_lists)
+def test_holm_blocks_a_run_exactly_where_bonferroni_does(p_values: list[float]) -> None:
+    """Holm's first step is Bonferroni's: it can only name more gates in a run that is blocked already."""
+    assert (min(holm(p_values)) <= 0.05) == (len(p_values) * min(p_values) <= 0.05)
 
 
 def test_sixty_examples_cannot_certify_two_points() -> None:

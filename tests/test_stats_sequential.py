@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_ftgate.stats import (
-    Levels,
+    StoppingLevels,
     binomial_p_value,
     ceiling_e_value,
     curtail_floor,
@@ -25,10 +25,10 @@ from pytest_ftgate.stats import (
     successes_needed,
 )
 
-LEVELS = Levels(alpha=0.05, fail_first=0.05 / 3, fail_last=0.05)
+LEVELS = StoppingLevels(alpha=0.05, fail_first=0.05 / 3, fail_last=0.05)
 
 
-def decision(p_good: float, p_bad: float, levels: Levels) -> str:
+def decision(p_good: float, p_bad: float, levels: StoppingLevels) -> str:
     if p_good <= levels.alpha:
         return "PASS"
     if p_bad <= levels.fail_first:
@@ -107,7 +107,7 @@ def test_floor_e_values_have_mean_one(p0: float) -> None:
     assert sum(w * ceiling_e_value(x, n, p0=p0) for x, w in enumerate(weights)) == pytest.approx(1.0)
 
 
-def run_paired(n: int, delta0: float, gain: float, loss: float, levels: Levels) -> tuple[float, float]:
+def run_paired(n: int, delta0: float, gain: float, loss: float, levels: StoppingLevels) -> tuple[float, float]:
     """(P(PASS), P(early FAIL)) of the early-stopping design, exactly, by stepping the law of (gains, losses)."""
     law, passed, failed = {(0, 0): 1.0}, 0.0, 0.0
     region = rejection_region(n, delta0, final_level(levels.alpha))
@@ -168,7 +168,7 @@ def test_split_of_alpha() -> None:
 
 def test_impossible_states_are_refused() -> None:
     with pytest.raises(ValueError, match="fail_first"):
-        Levels(alpha=0.05, fail_first=0.05, fail_last=0.01)
+        StoppingLevels(alpha=0.05, fail_first=0.05, fail_last=0.01)
     with pytest.raises(ValueError, match="n must be at least 20"):
         curtail_floor(3, 20, 19, p0=0.5, levels=LEVELS)
     with pytest.raises(ValueError, match="gains"):

@@ -126,7 +126,7 @@ def content_changes(tree: Tree, former: FormerEvalSet, here: EvalSetFile) -> lis
 
 
 def differences(before: EvalSet, now: EvalSet) -> list[str]:
-    """Examples removed, added and changed; scorer, generation settings, prompt and rungs."""
+    """Examples removed, added and changed; scorer, generation settings, prompt, slices, rigor and rungs."""
     old, new = ({example.id: example for example in each.examples} for each in (before, now))
     counts = {
         "removed": len(old.keys() - new.keys()),
@@ -142,6 +142,8 @@ def differences(before: EvalSet, now: EvalSet) -> list[str]:
         ("scorer", before.scorer, now.scorer),
         ("generation settings", before.generation, now.generation),
         ("prompt", before.prompt, now.prompt),
+        ("slices", *([(one.field, dict(one.bounds)) for one in each.slices] for each in (before, now))),
+        ("rigor", before.rigor, now.rigor),
     ):
         if a != b:
             changes.append(f"{part} changed")

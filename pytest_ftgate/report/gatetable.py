@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pytest_ftgate.measure import APPROXIMATE
 from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.plots import bound_text, is_share, percent, points, short
-from pytest_ftgate.types import Comparison, Verdict
+from pytest_ftgate.types import Comparison, Outcome, Verdict
 
 TITLES = ("gate", "candidate", "reference", "delta", "95% interval", "needs", "n", "p", "verdict")
 MARKS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "ERROR": "!"}
@@ -43,7 +44,7 @@ def _class(title: str, value: str = "-") -> str | None:
 
 
 def _rows(verdict: Verdict) -> list[list[Html | str]]:
-    mark = el("span", f"{MARKS[verdict.outcome]} {verdict.outcome}", class_=f"outcome {verdict.outcome.lower()}")
+    mark = outcome_mark(verdict.outcome)
     reason = el("small", f" {verdict.reason}") if verdict.reason else Html()
     gate, outcome = el("b", verdict.gate), join([mark, reason])
     n = str(verdict.n) if verdict.n else "-"
@@ -55,9 +56,15 @@ def _rows(verdict: Verdict) -> list[list[Html | str]]:
         found = f"{percent(verdict.value) if is_share(verdict) else f'{verdict.value:.0f}'} leaked"
         bound = bound_text(verdict.bound, above=False, signed=False) if is_share(verdict) else f"≤ {verdict.bound:.0f}"
         return [[gate, found, "", "", "", bound, n, "", outcome]]
-    interval = "" if verdict.interval is None else _interval(verdict.interval, percent)
+    interval = "" if verdict.interval is None else interval_text(verdict.interval, percent)
     bound = bound_text(verdict.bound, above=True, signed=False)
-    return [[gate, percent(verdict.value), "", "", interval, bound, n, _p(verdict.p_value), outcome]]
+    p = p_text(verdict.p_value, str(verdict.details.get("method", "")))
+    return [[gate, percent(verdict.value), "", "", interval, bound, n, p, outcome]]
+
+
+def outcome_mark(outcome: Outcome) -> Html:
+    """`✓ PASS` in its colour."""
+    return el("span", f"{MARKS[outcome]} {outcome}", class_=f"outcome {outcome.lower()}")
 
 
 def _pair(c: Comparison, gate: Html | str, outcome: Html | str) -> list[Html | str]:
@@ -66,20 +73,24 @@ def _pair(c: Comparison, gate: Html | str, outcome: Html | str) -> list[Html | s
         percent(c.candidate),
         join([percent(c.base), el("small", f" {short(c.reference)}")]),
         f"{points(c.delta)} points",
-        _interval(c.interval, points),
+        interval_text(c.interval, points),
         bound_text(c.delta0, above=True, signed=True),
         str(c.n),
-        _p(c.p_good),
+        p_text(c.p_good, c.method),
         outcome,
     ]
 
 
-def _interval(interval: tuple[float, float], form: Callable[[float], str]) -> str:
+def interval_text(interval: tuple[float, float], form: Callable[[float], str]) -> str:
+    """`[81.0%, 92.4%]`"""
     return f"[{form(interval[0])}, {form(interval[1])}]"
 
 
-def _p(value: float | None) -> str:
-    return "" if value is None else ("<0.0001" if value < 1e-4 else f"{value:.4f}")
+def p_text(value: float | None, method: str = "") -> str:
+    """`0.0123`; `0.0123 approximate` where the test's error rate is not guaranteed."""
+    if value is None:
+        return ""
+    return ("<0.0001" if value < 1e-4 else f"{value:.4f}") + (" approximate" if method == APPROXIMATE else "")
 
 
 def gate_details(verdicts: Sequence[Verdict]) -> Html:
@@ -124,7 +135,7 @@ def _contamination(details: Mapping[str, object]) -> list[Html]:
     for title, part in (("all", details.get("all")), ("without leaked ones", details.get("clean"))):
         match part:
             case {"outcome": str() as outcome, "n": n, "value": float() as value, "p": float() as p}:
-                rows.append([title, outcome, str(n), f"{value:.3f}", _p(p)])
+                rows.append([title, outcome, str(n), f"{value:.3f}", p_text(p)])
     caption = f"{details.get('leaked_examples')} examples stand in the training data"
     found = [_table(caption, ["examples", "outcome", "n", "value", "p"], rows)]
     gaps: list[list[str]] = []
@@ -133,7 +144,7 @@ def _contamination(details: Mapping[str, object]) -> list[Html]:
             for gap in differences:
                 match gap:
                     case {"reference": str() as name, "leaked": leaked, "clean": clean, "excess": excess, "p_value": p}:
-                        gaps.append([short(name), points(leaked), points(clean), points(excess), _p(p)])
+                        gaps.append([short(name), points(leaked), points(clean), points(excess), p_text(p)])
     if gaps:
         titles = ["reference", "gain on leaked", "gain on clean", "excess", "p"]
         found.append(_table("Gain in points where the example leaked, and where not", titles, gaps))

@@ -19,6 +19,7 @@ from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.plots import flips_matrix, forest_plot
 from pytest_ftgate.report.rows import flips_of
 from pytest_ftgate.report.rowsection import example_link, rows_section, worst_rows
+from pytest_ftgate.report.slicetable import slice_tables
 from pytest_ftgate.report.terminal import counts_line
 from pytest_ftgate.types import RunVerdict
 
@@ -66,6 +67,8 @@ def _sections(data: ReportData) -> list[Html]:
     if data.verdicts:
         parts.append(_section("gates", "Gates", gate_table(data.verdicts, example_link), gate_details(data.verdicts)))
         parts.append(_section("plot", "How far from the bounds", forest_plot(data.verdicts)))
+    if slices := slice_tables(data.verdicts):
+        parts.append(_section("slices", "By slice", slices))
     if flips:
         matrices = el("div", *(flips_matrix(f) for f in flips), class_="matrices")
         parts.append(_section("flips", "Candidate against each reference, example by example", matrices))

@@ -85,9 +85,11 @@ def forest_plot(verdicts: Sequence[Verdict]) -> Html:
         "A gate passes on a one-sided test at 5%, so the bar of a gate that passed may just reach the bound."
     )
     groups = [
-        _group("Share of examples that must be high enough", rates, percent, low=0.0, high=1.0),
-        _group("Candidate minus reference, in percentage points", differences, points, low=-1.0, high=1.0, zero=True),
-        _group("Share of examples found in the training data", leaks, percent, low=0.0, high=1.0, zero=True),
+        strip_group("Share of examples that must be high enough", rates, percent, low=0.0, high=1.0),
+        strip_group(
+            "Candidate minus reference, in percentage points", differences, points, low=-1.0, high=1.0, zero=True
+        ),
+        strip_group("Share of examples found in the training data", leaks, percent, low=0.0, high=1.0, zero=True),
     ]
     if unjudged:
         groups.append(el("p", f"Not judged, so not drawn: {', '.join(unjudged)}."))
@@ -122,9 +124,10 @@ def short(reference: str) -> str:
     return reference.removeprefix("baseline:")
 
 
-def _group(
+def strip_group(
     title: str, strips: Sequence[Strip], form: Callable[[float], str], *, low: float, high: float, zero: bool = False
 ) -> Html:
+    """Strips over one axis under a title; nothing where there are no strips. `low`, `high`: ends of what can be."""
     if not strips:
         return Html()
     shown = [x for s in strips for x in (s.value, s.bound, *(s.interval or ()))]

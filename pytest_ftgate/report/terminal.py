@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from tabulate import tabulate
 
 from evalsets.types import Json
+from pytest_ftgate.measure import APPROXIMATE
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.stage import Progress
-from pytest_ftgate.types import Comparison, Verdict
+from pytest_ftgate.types import Comparison, SliceResult, Verdict
 from pytest_ftgate.verdict import Decision
 
 TABLE_HEADERS = ("gate", "candidate", "reference", "delta", "95% interval", "needs", "n", "p", "verdict")
+
+SLICE_HEADERS = ("slice", "measured", "95% interval", "needs", "n", "p", "verdict")
+SLICE_ROWS = 24
+"""Rows of a gate's slices in a terminal; the JSON file and the HTML report hold all."""
 
 
 def gate_table(verdicts: Sequence[Verdict]) -> str:
@@ -21,12 +26,30 @@ def gate_table(verdicts: Sequence[Verdict]) -> str:
     return tabulate(rows, headers=TABLE_HEADERS, tablefmt="simple", disable_numparse=True)
 
 
+def slice_table(verdicts: Sequence[Verdict]) -> str:
+    """One line per gate and slice, those that keep a gate from passing first; "" where there is no slice."""
+    rows: list[list[str]] = []
+    left_out = 0
+    for verdict in verdicts:
+        ordered = sorted(verdict.slices, key=lambda one: one.outcome not in ("FAIL", "INCONCLUSIVE"))
+        rows += [_slice_row(verdict, one) for one in ordered[:SLICE_ROWS]]
+        left_out += max(0, len(ordered) - SLICE_ROWS)
+    if not rows:
+        return ""
+    shown = [[visible(cell, limit=80) for cell in row] for row in rows]
+    table = tabulate(shown, headers=SLICE_HEADERS, tablefmt="simple", disable_numparse=True)
+    more = f"\n{left_out} more slices are in --ft-json and --ft-html" if left_out else ""
+    return f"{table}{more}"
+
+
 def explain(verdict: Verdict) -> str:
     """The message of a gate that did not pass: what was measured, against what, on how many, what to do."""
     reason = f" ({verdict.reason})" if verdict.reason else ""
     lines = [f"{verdict.outcome}{reason} {verdict.gate}: {verdict.summary}"]
     if len(verdict.comparisons) > 1:
         lines += ["", gate_table([verdict]), ""]
+    if any(one.required for one in verdict.slices):
+        lines += ["", slice_table([verdict]), ""]
     if verdict.worst:
         lines.append(f"look at: {', '.join(verdict.worst)}")
     if verdict.fix:
@@ -97,9 +120,23 @@ def _rows(verdict: Verdict) -> list[list[str]]:
             _interval(verdict.interval, "{:.3f}"),
             f">= {verdict.bound:g}",
             str(verdict.n),
-            _p(verdict.p_value),
+            _p(verdict.p_value, str(verdict.details.get("method", ""))),
             verdict.outcome,
         ]
+    ]
+
+
+def _slice_row(verdict: Verdict, one: SliceResult) -> list[str]:
+    rate = "{:+.3f}" if one.reference else "{:.3f}"
+    reference = f" to {one.reference.removeprefix('baseline:')}" if one.reference else ""
+    return [
+        f"{verdict.gate} {one.field}={one.value}",
+        "-" if one.measured is None else f"{rate.format(one.measured)}{reference}",
+        _interval(one.interval, rate),
+        f"> {one.bound:+g}" if one.reference else f">= {one.bound:g}",
+        str(one.n or one.examples),
+        _p(one.p_value, one.method),
+        one.outcome or "(shown)",
     ]
 
 
@@ -112,7 +149,7 @@ def _pair_row(verdict: Verdict, c: Comparison, *, first: bool) -> list[str]:
         _interval(c.interval, "{:+.3f}"),
         f"> {c.delta0:+g}",
         str(c.n),
-        _p(c.p_good),
+        _p(c.p_good, c.method),
         verdict.outcome if first else "",
     ]
 
@@ -121,5 +158,7 @@ def _interval(interval: tuple[float, float] | None, form: str) -> str:
     return "" if interval is None else f"[{form.format(interval[0])}, {form.format(interval[1])}]"
 
 
-def _p(value: float | None) -> str:
-    return "" if value is None else ("<0.0001" if value < 1e-4 else f"{value:.4f}")
+def _p(value: float | None, method: str) -> str:
+    if value is None:
+        return ""
+    return ("<0.0001" if value < 1e-4 else f"{value:.4f}") + (" approximate" if method == APPROXIMATE else "")

@@ -42,7 +42,7 @@ from .planning import (
 )
 from .sequential import (
     Curtailment,
-    Levels,
+    StoppingLevels,
     ceiling_e_value,
     curtail_floor,
     curtail_paired,
@@ -63,9 +63,9 @@ __all__ = [
     "Curtailment",
     "Decision",
     "GateTest",
-    "Levels",
     "NotApproximable",
     "Reason",
+    "StoppingLevels",
     "TooFewClusters",
     "best_p_value",
     "binomial_lower_bound",

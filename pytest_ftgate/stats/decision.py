@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from ._checks import check_closed, check_open
+from ._checks import check_closed, check_count, check_open
 
 Decision = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Reason = Literal["CANNOT_PASS_AT_N", "UNDERPOWERED", "NEAR_MARGIN"]
 
 PLANNED_POWER = 0.8
-"""Power for the declared effect below which a gate counts as underpowered."""
+"""Chance to pass below which a gate counts as underpowered."""
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -46,15 +46,16 @@ def decide(p_good: float, p_bad: float, *, alpha: float, fail_alpha: float) -> D
     return "FAIL" if p_bad <= fail_alpha else "INCONCLUSIVE"
 
 
-def inconclusive_reason(best_p: float, power: float, *, alpha: float) -> Reason:
-    """Why an inconclusive gate could not judge.
+def inconclusive_reason(best_p: float, needed: int | None, n: int, *, alpha: float) -> Reason:
+    """Why an inconclusive gate could not judge at n.
 
-    best_p: p-value of the best outcome possible at this n (`best_p_value`). power: chance to pass under the effect that
-    was declared or assumed before the run. NEAR_MARGIN: it could have judged, but the truth seems to sit at the margin.
+    best_p: p-value of the best outcome possible at this n (`best_p_value`). needed: examples at which the effect
+    measured, if it is the true one, passes with PLANNED_POWER; None where no number of them would do. NEAR_MARGIN: the
+    gate could have judged, and the truth seems to sit at the margin.
     """
     check_closed("best_p", best_p, 0.0, 1.0)
-    check_closed("power", power, 0.0, 1.0)
+    check_count("n", n, least=1)
     check_open("alpha", alpha, 0.0, 1.0)
     if best_p > alpha:
         return "CANNOT_PASS_AT_N"
-    return "UNDERPOWERED" if power < PLANNED_POWER else "NEAR_MARGIN"
+    return "UNDERPOWERED" if needed is not None and needed > n else "NEAR_MARGIN"

@@ -46,6 +46,12 @@ def paired_p_value(gains: int, losses: int, n: int, *, delta0: float) -> float:
     cannot be and on delta0 outside (-1, 1).
     """
     check_pairs(gains, losses, n)
+    return _paired_p_value(gains, losses, n, delta0)
+
+
+@lru_cache(maxsize=4096)
+def _paired_p_value(gains: int, losses: int, n: int, delta0: float) -> float:
+    """Kept, since gate, slices and plans of one run ask for the same tables again."""
     z = tango_z(gains, losses, n, delta0=delta0)
     if n > EXACT_MAX_N:
         return float(special.ndtr(-z))

@@ -26,8 +26,8 @@ _BETS = np.geomspace(0.02, 1.0, 24) * 0.97
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
-    """Levels at which one gate of a run passes and fails."""
+class StoppingLevels:
+    """StoppingLevels at which one gate of a run passes and fails."""
 
     alpha: float
     """PASS where the p-value of the bad null is at most this."""
@@ -42,9 +42,9 @@ class Levels:
         if self.fail_first > self.fail_last:
             raise ValueError(f"fail_first must not exceed fail_last: {self.fail_first} > {self.fail_last}")
 
-    def final(self) -> Levels:
+    def final(self) -> StoppingLevels:
         """What is left for the last example, and for curtailment, where stopping early was allowed."""
-        return Levels(final_level(self.alpha), final_level(self.fail_first), final_level(self.fail_last))
+        return StoppingLevels(final_level(self.alpha), final_level(self.fail_first), final_level(self.fail_last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Curtailment:
         return self.best == "PASS"
 
 
-def curtail_floor(successes: int, done: int, n: int, *, p0: float, levels: Levels) -> Curtailment:
+def curtail_floor(successes: int, done: int, n: int, *, p0: float, levels: StoppingLevels) -> Curtailment:
     """Curtailment of a floor (null: rate <= p0) after `done` of n examples."""
     check_successes(successes, done)
     check_count("n", n, least=done)
@@ -76,7 +76,7 @@ def curtail_floor(successes: int, done: int, n: int, *, p0: float, levels: Level
 
 
 def curtail_paired(
-    gains: int, losses: int, n: int, *, can_gain: int, can_lose: int, delta0: float, levels: Levels
+    gains: int, losses: int, n: int, *, can_gain: int, can_lose: int, delta0: float, levels: StoppingLevels
 ) -> Curtailment:
     """Curtailment of a paired gate (null: Delta <= delta0) that will have n pairs.
 
@@ -90,14 +90,14 @@ def curtail_paired(
     return Curtailment(best, _paired(gains, losses + can_lose, n, delta0, levels))
 
 
-def _floor(successes: int, n: int, p0: float, levels: Levels) -> Decision | None:
+def _floor(successes: int, n: int, p0: float, levels: StoppingLevels) -> Decision | None:
     if binomial_p_value(successes, n, p0=p0, alternative="greater") <= levels.alpha:
         return "PASS"
     p_bad = binomial_p_value(successes, n, p0=p0, alternative="less")
     return _failed(p_bad <= levels.fail_first, p_bad <= levels.fail_last)
 
 
-def _paired(gains: int, losses: int, n: int, delta0: float, levels: Levels) -> Decision | None:
+def _paired(gains: int, losses: int, n: int, delta0: float, levels: StoppingLevels) -> Decision | None:
     """The decision through critical values: they are cached, so that a look after every batch costs nothing."""
     if tango_z(gains, losses, n, delta0=delta0) >= critical_z(n, delta0, levels.alpha):
         return "PASS"
@@ -159,7 +159,7 @@ def final_level(level: float) -> float:
     return (1.0 - EARLY_SHARE) * level
 
 
-def early_paired(gains: int, losses: int, done: int, *, delta0: float, levels: Levels) -> Decision | None:
+def early_paired(gains: int, losses: int, done: int, *, delta0: float, levels: StoppingLevels) -> Decision | None:
     """PASS or FAIL where the evidence of the first `done` pairs already suffices, else None; ask at any time."""
     if paired_e_value(gains, losses, done, delta0=delta0) >= 1.0 / early_level(levels.alpha):
         return "PASS"
@@ -167,7 +167,7 @@ def early_paired(gains: int, losses: int, done: int, *, delta0: float, levels: L
     return "FAIL" if mirrored >= 1.0 / early_level(levels.fail_first) else None
 
 
-def early_floor(successes: int, done: int, *, p0: float, levels: Levels) -> Decision | None:
+def early_floor(successes: int, done: int, *, p0: float, levels: StoppingLevels) -> Decision | None:
     """PASS or FAIL where the evidence of the first `done` examples already suffices, else None."""
     if floor_e_value(successes, done, p0=p0) >= 1.0 / early_level(levels.alpha):
         return "PASS"

@@ -1,0 +1,299 @@
+"""The stage against lm-evaluation-harness: the same prompts, models and answers, in one run.
+
+    python -m benchmarks.speed --lm-eval PYTHON [--only demo] [--scale 0.1] [--out docs/performance.md]
+
+PYTHON is the interpreter of an environment that holds lm-eval (`make bench-speed` makes one). Each side's answers are
+compared before any ratio is printed: a faster way to other answers would be no way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import speed_lmeval
+from benchmarks.measured import Cost, run
+from benchmarks.speed_work import LABELS, Size, big_base, demo_base, random_adapter, write_evalsets
+from benchmarks.tables import Table
+from evalsets.loader import load_evalset
+from evalsets.types import EvalSet
+from pytest_ftgate.prompting import System, systems_for
+from pytest_ftgate.types import Generation
+
+SIZES = {
+    "demo": Size(tickets=4000, general=2000, labels=3000, shots=16, new_tokens=24),
+    "big": Size(tickets=24, general=24, labels=24, shots=16, new_tokens=24),
+}
+BATCHES = {"demo": (1, 16, 64), "big": (1, 16)}
+"""lm-eval's default is 1."""
+JUDGED = (0, 1)
+"""pytest's exit codes of a run that judged; whether these random adapters pass does not matter here."""
+CLOSE = 1e-3
+"""Largest difference of a log-likelihood (nats) that counts as the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One model and its work, on disk."""
+
+    name: str
+    folder: Path
+    base: Path
+    adapters: tuple[Path, Path]
+    evalsets: tuple[EvalSet, ...]
+
+
+def prepare(name: str, size: Size, folder: Path) -> Work:
+    """Models and eval sets of one part of the benchmark."""
+    folder.mkdir(parents=True, exist_ok=True)
+    base = demo_base(folder) if name == "demo" else big_base(folder)
+    adapters = tuple(random_adapter(base, folder / "runs" / f"a{seed}", seed=seed) for seed in (1, 2))
+    evals = write_evalsets(folder, size)
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    evalsets = tuple(load_evalset(path) for path in sorted(evals.glob("*.eval.yaml")))
+    return Work(name, folder, base, (adapters[0], adapters[1]), evalsets)
+
+
+def ours(work: Work, adapter: Path, *select: str) -> Cost:
+    """One pytest run, start-up and statistics included."""
+    command = [
+        *(sys.executable, "-m", "pytest", "evals", f"--ft-model={adapter}", f"--ft-base={work.base}"),
+        *("--ft-verdict=off", "-q", "-p", "no:cacheprovider", *select),
+    ]
+    return run(command, folder=work.folder, log=work.folder / "pytest.log", accept=JUDGED)
+
+
+def fresh(work: Work) -> None:
+    """No stored answer."""
+    shutil.rmtree(work.folder / ".ftgate", ignore_errors=True)
+
+
+def our_answers(work: Work, adapter: Path) -> Mapping[str, Mapping[str, Mapping[str, Generation]]]:
+    """What the last run stored: nothing is generated here."""
+    from pytest_ftgate.engine.hf import HFEngine
+    from pytest_ftgate.engine.hf_load import Settings
+    from pytest_ftgate.identity import resolve_candidate
+    from pytest_ftgate.run import work_for
+    from pytest_ftgate.session import STORE
+    from pytest_ftgate.stage import run_stage
+
+    engine = HFEngine(
+        resolve_candidate(str(adapter), str(work.base), work.folder), Settings("auto", "auto", "none", 64)
+    )
+    selected = [(evalset, gate) for evalset in work.evalsets for gate in evalset.gates]
+    result = run_stage(
+        work_for(selected), engine, store_root=work.folder / STORE, cache="all", report=lambda progress: None
+    )
+    made = sum(side["generated"] for side in result.counts.values())
+    if made:
+        raise SystemExit(f"{made} answers were not found in the store: this benchmark would compare other texts")
+    return result.generations
+
+
+def theirs(work: Work, python: Path, batch: int, tasks: Mapping[str, Sequence[str]], tag: str) -> dict[str, Cost]:
+    """lm-eval over the base's tasks, then over the adapter's; side -> cost."""
+    costs = {}
+    for side, names in tasks.items():
+        adapter = work.adapters[0] if side == "candidate" else None
+        out = work.folder / "lm-eval" / f"{tag}-{side}-{batch}"
+        command = speed_lmeval.command(python, names, work.folder / "tasks", work.base, adapter, batch, out)
+        costs[side] = run(command, folder=work.folder, log=work.folder / f"lm-eval-{tag}-{side}-{batch}.log")
+        print(f"  lm-eval, batch {batch}, {tag}, {side}: {costs[side].cpu:.0f} CPU-s", flush=True)
+    return costs
+
+
+def write_tasks(work: Work) -> dict[str, dict[str, list[str]]]:
+    """Task files of every System; kind (`everything`, `labels`) -> side -> task names."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(work.base)
+    folder = work.folder / "tasks"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    found: dict[str, dict[str, list[str]]] = {"everything": {}, "labels": {}}
+    for evalset, system in _asked(work):
+        labels = LABELS if evalset.name == "labels" else ()
+        name = speed_lmeval.write_task(folder, evalset, system, tokenizer, labels)
+        for kind in ("everything", "labels") if labels else ("everything",):
+            found[kind].setdefault("candidate" if system.tuned else "base", []).append(name)
+    return found
+
+
+def _asked(work: Work) -> list[tuple[EvalSet, System]]:
+    return [(e, system) for e in work.evalsets for system in systems_for(e, [gate.kind for gate in e.gates])]
+
+
+def compare(work: Work, batch: int) -> list[str]:
+    """Number of answers that are the same on both sides, per System. Raises SystemExit where one differs."""
+    answers, lines = our_answers(work, work.adapters[0]), []
+    for evalset, system in _asked(work):
+        mine = answers[evalset.name][system.name]
+        side, task = "candidate" if system.tuned else "base", speed_lmeval.task_name(evalset, system)
+        out = work.folder / "lm-eval" / f"everything-{side}-{batch}"
+        if evalset.name == "labels":
+            differ = _other_weights(mine, speed_lmeval.read_weights(out, task, LABELS))
+        else:
+            texts = speed_lmeval.read_texts(out, task)
+            differ = [i for i in texts if texts[i] != mine[i].text]
+        lines.append(f"{task}: {len(mine) - len(differ)} of {len(mine)} the same")
+        if differ:
+            raise SystemExit(f"{lines[-1]} (batch {batch}; first: {differ[0]}). No ratio can be given.")
+    return lines
+
+
+def _other_weights(mine: Mapping[str, Generation], weights: speed_lmeval.Weights) -> list[str]:
+    return [
+        i
+        for i, found in weights.items()
+        if any(abs(found[label] - (mine[i].label_logprobs or {})[label]) > CLOSE for label in LABELS)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Costs of one part of the benchmark."""
+
+    cold: Cost
+    warm: Cost
+    """A second adapter on the answers that the base has given already."""
+    labels: Cost
+    """Our cold run of the label eval set alone."""
+    start: Cost
+    """A run on one example: what it costs to begin."""
+    lm_eval: Mapping[int, Mapping[str, Cost]]
+    """Batch size -> `everything`, `labels` -> both processes together."""
+
+
+def measure(work: Work, python: Path, batches: Sequence[int]) -> Result:
+    """Run everything once, compare every answer, and only then give costs."""
+    fresh(work)
+    cold = ours(work, work.adapters[0])
+    print(f"  ours, cold: {cold.cpu:.0f} CPU-s", flush=True)
+    tasks = write_tasks(work)
+    lm_eval: dict[int, dict[str, Cost]] = {}
+    for batch in batches:
+        lm_eval[batch] = {}
+        for kind, sides in tasks.items():
+            costs = theirs(work, python, batch, sides, kind)
+            lm_eval[batch][kind] = costs["base"] + costs["candidate"]
+        for line in compare(work, batch):
+            print(f"  {line}", flush=True)
+    warm = ours(work, work.adapters[1])
+    fresh(work)
+    labels = ours(work, work.adapters[0], "-k", "labels")
+    return Result(cold, warm, labels, _start(work), lm_eval)
+
+
+def _start(work: Work) -> Cost:
+    """What a run costs that asks nearly nothing."""
+    folder = work.folder / "start"
+    write_evalsets(folder, Size(tickets=8, general=0, labels=0, shots=1, new_tokens=1))
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    return ours(replace(work, folder=folder), work.adapters[0])
+
+
+def tables(name: str, size: Size, result: Result) -> list[Table]:
+    """What docs/performance.md says of one part."""
+    rows = [_row("ours, cold", result.cold, result.cold), _row("ours, second adapter", result.warm, result.cold)]
+    rows += [
+        _row(f"lm-eval, batch {batch}", kinds["everything"], result.cold) for batch, kinds in result.lm_eval.items()
+    ]
+    share = result.start.cpu / result.cold.cpu
+    text = (
+        f"{size.tickets} tickets (short prompt for the candidate, {size.shots} shots for the base), {size.general} "
+        f"general prompts (both), {size.labels} x {len(LABELS)} labels (short prompt for the candidate, {size.shots} "
+        f"shots for the base); at most {size.new_tokens} new tokens. Start-up is included; ours is "
+        f"{result.start.cpu:.1f} CPU-s, {share:.0%} of the cold run."
+    )
+    whole = Table(f"{name}: the whole job", text, ["run", "CPU s", "wall s", "peak MiB", "CPU s / ours cold"], rows)
+    note = (
+        "The label eval set alone. Last column: without start-up, once ours, and as much for each of lm-eval's two "
+        "processes (its own is no smaller)."
+    )
+    headers = ["lm-eval batch", "lm-eval CPU s", "ours CPU s", "ratio", "ratio without start-up"]
+    labels = [_label_row(batch, kinds["labels"], result) for batch, kinds in result.lm_eval.items()]
+    return [whole, Table(f"{name}: label scoring", note, headers, labels)]
+
+
+def _label_row(batch: int, cost: Cost, result: Result) -> list[str]:
+    net = max(cost.cpu - 2 * result.start.cpu, 0.0) / max(result.labels.cpu - result.start.cpu, 0.01)
+    ratio = f"{cost.cpu / result.labels.cpu:.1f}"
+    return [str(batch), f"{cost.cpu:.0f}", f"{result.labels.cpu:.0f}", ratio, f"{net:.1f}"]
+
+
+def _row(title: str, cost: Cost, cold: Cost) -> list[str]:
+    return [title, f"{cost.cpu:.0f}", f"{cost.wall:.0f}", f"{cost.memory:.0f}", f"{cost.cpu / cold.cpu:.2f}"]
+
+
+HEAD = """\
+# Performance
+
+Made by `make bench-speed` ({machine}; one thread a process; {versions}). The same prompts go to both sides as
+the same tokens, greedily, in float32 on the CPU. Before a ratio is printed, every answer is compared: {compared}
+answers were the same on both sides (texts character by character, log-likelihoods of labels within {close:g}).
+
+lm-eval runs twice, once for the base and once for the adapter, as its users run it; its default batch size is 1. CPU
+seconds are those of the whole processes, imports and model loading included. Wall seconds depend on who else uses the
+machine.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lm-eval", type=Path, required=True, metavar="PYTHON", help="interpreter that has lm-eval")
+    parser.add_argument("--only", choices=tuple(SIZES), action="append", help="this part; default: all")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the examples, for a quick look")
+    parser.add_argument("--work", type=Path, help="folder to work in, kept; default: a temporary one")
+    parser.add_argument("--out", type=Path, help="Markdown file to write")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        text = _all_parts(args, args.work or Path(temporary))
+    print(text)
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+
+
+def _all_parts(args: argparse.Namespace, folder: Path) -> str:
+    found, compared = [], 0
+    for name in args.only or SIZES:
+        size = _scaled(SIZES[name], args.scale)
+        print(f"{name}: {size}", flush=True)
+        work = prepare(name, size, folder.resolve() / name)
+        found += tables(name, size, measure(work, args.lm_eval, BATCHES[name]))
+        compared += sum(len(evalset.examples) for evalset, _ in _asked(work)) * len(BATCHES[name])
+    head = HEAD.format(machine=_machine(), versions=_versions(args.lm_eval), compared=compared, close=CLOSE)
+    return "\n".join([head, *(table.markdown() for table in found)])
+
+
+def _scaled(size: Size, scale: float) -> Size:
+    def some(count: int) -> int:
+        return max(8, round(count * scale))
+
+    return replace(size, tickets=some(size.tickets), general=some(size.general), labels=some(size.labels))
+
+
+def _machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {len(names) or '?'} logical cores"
+
+
+def _versions(python: Path) -> str:
+    script = "from importlib.metadata import version; print(version('lm_eval'))"
+    done = subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=True)
+    ours: dict[str, Any] = {name: version(name) for name in ("torch", "transformers", "peft")}
+    return ", ".join(f"{name} {number}" for name, number in {**ours, "lm-eval": done.stdout.strip()}.items())
+
+
+if __name__ == "__main__":
+    main()

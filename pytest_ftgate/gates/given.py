@@ -1,0 +1,141 @@
+"""What a gate is judged from, and what every kind of gate shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evalsets.types import EvalSet, GateSpec
+from pytest_ftgate import stats
+from pytest_ftgate.errors import ScoringError
+from pytest_ftgate.measure import APPROXIMATE, Levels
+from pytest_ftgate.prompting import question_text
+from pytest_ftgate.report.sanitise import visible
+from pytest_ftgate.scoring import make_scorer
+from pytest_ftgate.types import Generation, Outcome, Score, Verdict
+
+WORST = 8
+"""Example ids named in a Verdict."""
+
+Answers = Mapping[str, Mapping[str, Generation]]
+"""System name -> example id -> Generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateInput:
+    """Everything that a gate on model answers is judged from."""
+
+    evalset: EvalSet
+    gate: GateSpec
+    answers: Answers
+    levels: Levels
+    clusters: tuple[str | None, ...] = field(init=False, compare=False)
+    """What each example is one observation of, in order; None: of itself.
+
+    Where no cluster is named, examples that ask the same question count once: a copy is no new evidence.
+    """
+
+    def __post_init__(self) -> None:
+        # Every question is rendered for this, so it is done once.
+        object.__setattr__(self, "clusters", clusters_of(self.evalset))
+
+    @property
+    def name(self) -> str:
+        """`tickets::accuracy`"""
+        return f"{self.evalset.name}::{self.gate.kind}"
+
+    @property
+    def base_dir(self) -> Path:
+        """Directory that the eval set's relative paths start from."""
+        return self.evalset.path.parent
+
+    @property
+    def unit(self) -> str:
+        """What one observation is called in a sentence."""
+        if any(example.cluster is not None for example in self.evalset.examples):
+            return "clusters"
+        return "examples" if all(cluster is None for cluster in self.clusters) else "distinct questions"
+
+    @property
+    def approximate(self) -> bool:
+        """Whether graded scores and clusters are tested by Student's t."""
+        return self.evalset.rigor == "approx"
+
+    def counted(self, n: int) -> str:
+        """`60 examples`; `12 clusters (60 examples)`"""
+        total = len(self.evalset.examples)
+        return f"{n} {self.unit}" if self.unit == "examples" else f"{n} {self.unit} ({total} examples)"
+
+
+def decide(p_good: float, p_bad: float, levels: Levels) -> Outcome:
+    """PASS, FAIL or INCONCLUSIVE: the one place where a p-value meets a level.
+
+    Raises ScoringError where a p-value is no number in [0, 1]: such a gate could not judge.
+    """
+    try:
+        return stats.decide(p_good, p_bad, alpha=levels.alpha, fail_alpha=levels.alpha_fail)
+    except ValueError as error:
+        raise ScoringError(f"the test gave no usable p-value: {error}", fix="report this as a defect") from None
+
+
+def said_approximate(method: str) -> str:
+    """What stands behind an interval whose error rate is not guaranteed."""
+    return f"; approximate, {APPROXIMATE.partition(' (')[0]}" if method == APPROXIMATE else ""
+
+
+def clusters_of(evalset: EvalSet) -> tuple[str | None, ...]:
+    """`GateInput.clusters`: the named clusters, else the questions where one is asked twice, else None for each."""
+    examples = evalset.examples
+    if any(example.cluster is not None for example in examples):
+        return tuple(example.cluster for example in examples)
+    questions = [" ".join(question_text(evalset.prompt, example).split()) for example in examples]
+    return (None,) * len(questions) if len(set(questions)) == len(questions) else tuple(questions)
+
+
+def error_verdict(name: str, kind: str, summary: str, fix: str, *, reason: str, n: int = 0) -> Verdict:
+    """A gate that could not judge: it never passes."""
+    return Verdict(name, kind, "ERROR", summary, fix, n, None, None, None, None, reason=reason)
+
+
+def scores_of(evalset: EvalSet, generations: Mapping[str, Generation]) -> list[Score]:
+    """Score every example in order. Raises ScoringError; every example must have been answered."""
+    if evalset.scorer is None:
+        raise ScoringError("the eval set has no scorer", fix="add `scorer:` to the eval-set file")
+    scorer = make_scorer(evalset.scorer, base_dir=evalset.path.parent)
+    return [scorer(example, generations[example.id]) for example in evalset.examples]
+
+
+def too_few(given: GateInput) -> Verdict | None:
+    """ERROR where the examples are copies of too few: the mean of few clusters says nothing about others."""
+    n = len(set(given.clusters))
+    if given.unit == "examples" or n >= stats.MIN_CLUSTERS:
+        return None
+    total = len(given.evalset.examples)
+    summary = f"{total} examples are only {n} {given.unit}; at least {stats.MIN_CLUSTERS} needed to judge"
+    fix = f"add examples from other {given.unit}" if given.unit == "clusters" else "add examples that ask other things"
+    return error_verdict(given.name, given.gate.kind, summary, fix, reason="TOO_FEW", n=n)
+
+
+def unanswered(given: GateInput, systems: Sequence[str]) -> Verdict | None:
+    """ERROR where a planned example has no answer: dropped examples are how a bad model looks good."""
+    for system in systems:
+        got = given.answers.get(system, {})
+        ids = [e.id for e in given.evalset.examples]
+        lost = [i for i in ids if i not in got]
+        if lost:
+            summary = f"{len(lost)} of {len(ids)} examples were never answered by {system} ({_some(lost)})"
+            return error_verdict(given.name, given.gate.kind, summary, "run again", reason="MISSING", n=len(ids))
+        failed = [i for i in ids if got[i].finish_reason == "error"]
+        if failed:
+            summary = (
+                f"{len(failed)} of {len(ids)} examples could not be answered by {system} "
+                f"({_some(failed)}): {visible(got[failed[0]].error, limit=200) or 'no reason given'}"
+            )
+            fix = "shorten the prompt or its shots, or lower generation.max_new_tokens"
+            return error_verdict(given.name, given.gate.kind, summary, fix, reason="GENERATION", n=len(ids))
+    return None
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
