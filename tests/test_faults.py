@@ -7,12 +7,14 @@ import errno
 import itertools
 import json
 import pkgutil
+import shutil
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from conftest import Project, Run
-from falsegreens import OUTPUTS, RECEIPT, receipt
+from falsegreens import OUTPUTS, RECEIPT, conftest, receipt
 
 from pytest_ftgate.receipt.command import main
 
@@ -128,6 +130,59 @@ def faults(project: Project, point: str, kinds: Iterator[str], limit: int) -> No
 def test_f29_p8_a_fault_never_ships_and_leaves_nothing_behind(project: Project, point: str) -> None:
     """A few calls of each point, with each kind of fault in turn."""
     faults(project, point, itertools.cycle(FAULTS), 4)
+
+
+KILL = """
+import signal
+calls = 0
+real = {target}
+def killing(*args, **kwargs):
+    global calls
+    calls += 1
+    if calls == {at} and not os.path.exists("killed"):
+        open("killed", "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **kwargs)
+"""
+FSYNC = KILL.replace("{target}", "os.fsync") + "patch.setattr(os, 'fsync', killing)\n"
+ANSWER = (
+    "from pytest_ftgate.engine.hf import HFEngine\n"
+    + KILL.replace("{target}", "HFEngine._answer")
+    + "patch.setattr(HFEngine, '_answer', killing)\n"
+)
+
+
+def killed(project: Project, source: str, at: int) -> None:
+    """A run that is killed at a call, and the same command once more."""
+    conftest(source.replace("{at}", str(at)))(project)
+    command = ("--ft-model=runs/good", *OUTPUTS, "--ft-cache=base", "-p", "no:hypothesispytest", "evals")
+    project.write("v.json", "{}")
+    run = project.process(*command)
+    if not (project.root / "killed").exists():
+        assert run.code == 0, run.out
+        return
+    assert run.code == -signal.SIGKILL
+    assert not may_ship(project)
+    assert not (project.root / "v.json").exists() or json.loads((project.root / "v.json").read_text())["exit_code"]
+    again = project.run(*command)
+    assert again.code == 0, again.out
+    killed_before = told(project)
+    shutil.rmtree(project.root / ".ftgate")
+    assert judged(project).code == 0
+    assert told(project) == killed_before
+    assert list(project.root.glob("*.draft")) == []
+
+
+@pytest.mark.parametrize("source", [FSYNC], ids=["write"])
+def test_f30_p8_killed_and_run_again(project: Project, source: str) -> None:
+    killed(project, source, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", range(1, 9))
+@pytest.mark.parametrize("source", [FSYNC, ANSWER], ids=["write", "answer"])
+def test_f30_p8_killed_at_every_point(project: Project, source: str, at: int) -> None:
+    killed(project, source, at)
 
 
 @pytest.mark.slow

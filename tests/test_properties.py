@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 
 import pytest
-from answered import FAILED, example, judged
+from answered import FAILED, NUMBER, example, judged
 from conftest import Project
 from falsegreens import OUTPUTS, verified
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinymodel import HEAD, write_evalset
 
 from evalsets.types import Example
+from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.types import Verdict
 from pytest_ftgate.verdict import Decision, RunFacts, decide
 
@@ -24,6 +25,10 @@ GATES = {"accuracy": ("candidate",), "beats_baseline": ("candidate", "zero_shot"
 BOUNDS = {"accuracy": 0.5, "beats_baseline": 0.05, "forgetting": 0.1}
 Answers = Mapping[str, Sequence[object]]
 """System -> what it said to each example."""
+
+
+few = settings(max_examples=30)
+"""Three gates each: dear; those of a single gate see many more."""
 
 
 def run(answers: Answers, examples: Sequence[Example] = (), **bounds: float) -> Decision:
@@ -62,6 +67,7 @@ def test_some_of_these_runs_ship_and_some_do_not() -> None:
     assert run({**ships, "zero_shot": ["yes"] * N}).verdict != "SHIP"
 
 
+@few
 @given(sides, st.data())
 def test_p1_an_answer_that_becomes_an_error_never_ships(answers: Answers, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(answers)))
@@ -70,6 +76,7 @@ def test_p1_an_answer_that_becomes_an_error_never_ships(answers: Answers, data: 
     assert run({**answers, name: broken}).verdict != "SHIP"
 
 
+@few
 @given(sides, st.permutations(range(N)))
 def test_p2_the_order_of_examples_and_reports_changes_nothing(answers: Answers, order: Sequence[int]) -> None:
     examples = [example(i) for i in range(N)]
@@ -77,6 +84,7 @@ def test_p2_the_order_of_examples_and_reports_changes_nothing(answers: Answers, 
     assert run(mixed, [examples[i] for i in order]) == run(answers, examples)
 
 
+@few
 @given(sides, st.sampled_from(sorted(GATES)), st.booleans())
 def test_p3_a_gate_that_is_dropped_never_ships(answers: Answers, kind: str, also_deselected: bool) -> None:
     kept = {k: systems for k, systems in GATES.items() if k != kind}
@@ -85,6 +93,7 @@ def test_p3_a_gate_that_is_dropped_never_ships(answers: Answers, kind: str, also
     assert decide(RunFacts(list(GATES), selected, verdicts)).verdict != "SHIP"
 
 
+@few
 @given(sides, st.integers(2, 4), st.data())
 def test_p4_copies_of_examples_never_ship_what_did_not(answers: Answers, copies: int, data: st.DataObject) -> None:
     copied = data.draw(st.sets(st.integers(0, N - 1)))
@@ -95,21 +104,19 @@ def test_p4_copies_of_examples_never_ship_what_did_not(answers: Answers, copies:
     assert after != "SHIP" or before == "SHIP"
 
 
+@few
 @given(sides, st.sampled_from(["nan", "inf", "-inf", "1e999"]), st.integers(0, N - 1), st.data())
 def test_p5_nan_and_infinity_never_ship(answers: Answers, number: str, at: int, data: st.DataObject) -> None:
-    from answered import NUMBER
-
     name = data.draw(st.sampled_from(sorted(answers)))
     scores = {side: ["1" if text == "yes" else "0" for text in texts] for side, texts in answers.items()}
     scores[name][at] = number
-    verdicts = [
-        judged(kind, BOUNDS[kind], scorer=NUMBER, **{side: scores[side] for side in systems})
-        for kind, systems in GATES.items()
-        if name in systems
-    ]
-    assert decided(verdicts).verdict != "SHIP"
+    for kind, systems in GATES.items():
+        if name in systems:
+            with pytest.raises(ScoringError, match="finite"):  # which makes the gate an ERROR: see run.judge_gate
+                judged(kind, BOUNDS[kind], scorer=NUMBER, **{side: scores[side] for side in systems})
 
 
+@few
 @given(sides, st.sampled_from(["accuracy", "beats_baseline"]), st.integers(0, 45))
 def test_p10_a_higher_bound_never_ships_what_did_not(answers: Answers, kind: str, points: int) -> None:
     before = run(answers).verdict
@@ -117,11 +124,13 @@ def test_p10_a_higher_bound_never_ships_what_did_not(answers: Answers, kind: str
     assert after != "SHIP" or before == "SHIP"
 
 
+@few
 @given(sides, st.integers(0, 9))
-def test_p10_a_smaller_drop_never_ships_what_did_not(answers: Answers, points: int) -> None:
+def test_p10_a_smaller_drop_never_ships_what_was_blocked(answers: Answers, points: int) -> None:
+    """From BLOCK; where the base scores no more than max_drop, only a smaller one can be judged at all."""
     before = run(answers).verdict
     after = run(answers, forgetting=BOUNDS["forgetting"] - points / 100).verdict
-    assert after != "SHIP" or before == "SHIP"
+    assert (before, after) != ("BLOCK", "SHIP")
 
 
 # -- a few of real runs ------------------------------------------------------------------------------------------------
