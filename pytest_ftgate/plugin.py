@@ -102,12 +102,19 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
     """Around all of pytest: `pytest.exit(returncode=0)` in a hook of a conftest, before or after ours, is no SHIP."""
-    status = yield
+    try:
+        status = yield
+    except BaseException as error:  # Ctrl-C in the last hooks: pytest lets it through
+        if CONTROLLER in config.stash:
+            config.stash[CONTROLLER].withdraw(type(error).__name__)
+        raise
     judging = config.getoption("--ft-model") is not None and "workerinput" not in vars(config)
-    if status != 0 or not judging or any(vars(config.option).get(name) for name in INFORMATION):
+    if not judging or any(vars(config.option).get(name) for name in INFORMATION):
         return status
     if CONTROLLER in config.stash:
         return config.stash[CONTROLLER].final_status(int(status))
+    if status != 0:
+        return status
     from pytest_ftgate.session import status_without_session
 
     return status_without_session(config.option, int(status))

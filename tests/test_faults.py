@@ -116,6 +116,7 @@ def faults(project: Project, point: str, kinds: Iterator[str], limit: int) -> No
     expected = told(project)
     # One call more than there are ends the search: nothing fails any more.
     for at in range(1, limit + 1):
+        shutil.rmtree(project.root / ".ftgate", ignore_errors=True)  # so that there is something to store
         run, calls = run_with(project, point, at, FAULTS[next(kinds)])
         if calls < at:
             assert at > 1, f"{point} is never called"
