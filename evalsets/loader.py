@@ -21,10 +21,10 @@ from evalsets.formats import read_json_schema
 from evalsets.patterns import pattern_problem
 from evalsets.prompts import read_baselines, read_prompt
 from evalsets.reading import Reading
-from evalsets.scorers import check_scorer, needs_target, scorer_spec
+from evalsets.scorers import check_scorer, is_graded, needs_target, scorer_spec
 from evalsets.slices import check_slices, read_slices, written_slices
 from evalsets.strictyaml import Document, read_yaml
-from evalsets.types import EvalSet, GateSpec, GenerationSettings, Json
+from evalsets.types import AttemptPolicy, EvalSet, GateSpec, GenerationSettings, Json
 from evalsets.wording import brief, listed, shown
 
 EVALSET_SUFFIX = ".eval.yaml"
@@ -106,6 +106,8 @@ def load_evalset(path: Path) -> EvalSet:
         "scorer": scorer,
         "generation": GenerationSettings(int(generation["max_new_tokens"]), tuple(generation.get("stop", ()))),
         "gates": _gates(reading.document),
+        "attempts": _attempts(data.get("attempts", {})),
+        "early_stop": bool(data.get("early_stop", False)),
         "slices": slices,
         "rigor": data.get("rigor", "guaranteed"),
     }
@@ -138,10 +140,23 @@ def _contradictions(document: Document, path: Path) -> list[Problem]:
         fix = 'add `baselines: {zero_shot: {system: "..."}}`'
         reading.report(("gates", "beats_baseline"), "expected baselines to beat, found none", fix)
     check_slices(reading)
+    if data.get("early_stop"):
+        _check_early_stop(reading, bool(scored))
     if not _NAME.fullmatch(_name(path, data)):
         what = f"expected a file name of letters, digits, _ and - up to its first dot, found {brief(path.name)}"
         reading.report((), what, "rename the file, or write `name: ...`")
     return reading.problems
+
+
+def _check_early_stop(reading: Reading, scored: bool) -> None:
+    """Its error rate is guaranteed for 0/1 scores of independent examples alone."""
+    data = reading.document.data
+    if "cluster" in data:
+        what = "expected independent examples, found `cluster`"
+        reading.report(("early_stop",), what, "leave `early_stop` out")
+    if scored and is_graded(scorer_spec(data.get("scorer"))):
+        what = "expected a scorer whose scores are 0 or 1, found one that can score between them"
+        reading.report(("early_stop",), what, "leave `early_stop` out, or use another scorer")
 
 
 def _name(path: Path, data: Mapping[str, Json]) -> str:
@@ -163,6 +178,11 @@ def _gate(document: Document, kind: Any, written: Mapping[str, Json]) -> GateSpe
     if kind == "overlap":
         options["max_rate"] = bound == "max_rate"
     return GateSpec(kind, limit, options, document.line(("gates", kind)))
+
+
+def _attempts(written: Mapping[str, Json]) -> AttemptPolicy:
+    spend, _, budget = written.get("spend", "none").partition(":")
+    return AttemptPolicy(spend, int(budget) if budget else None, written.get("feedback", "full"))
 
 
 def _check_format(reading: Reading) -> Json:
@@ -199,6 +219,8 @@ def _digest(parts: Mapping[str, Any], format_schema: Json) -> str:
         "generation": asdict(parts["generation"]),
         "gates": [[gate.kind, gate.bound, _without_files(gate.options)] for gate in parts["gates"]],
         "format_schema": format_schema,
+        # Only where it is used, so that digests of all other eval sets stay what they were.
+        **({"early_stop": True} if parts["early_stop"] else {}),
         "examples": [_content(example) for example in parts["examples"]],
         "baselines": [
             {
@@ -217,6 +239,8 @@ def _digest(parts: Mapping[str, Any], format_schema: Json) -> str:
         content["slices"] = [[one.field, dict(one.bounds)] for one in parts["slices"]]
     if parts["rigor"] != "guaranteed":
         content["rigor"] = parts["rigor"]
+    if parts["attempts"] != AttemptPolicy():
+        content["attempts"] = asdict(parts["attempts"])
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 

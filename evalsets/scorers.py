@@ -46,6 +46,14 @@ def needs_target(spec: ScorerSpec | None) -> bool:
     return spec is not None and spec.kind not in NO_TARGET
 
 
+def is_graded(spec: ScorerSpec | None) -> bool:
+    """Whether an answer can score something between 0 and 1."""
+    if spec is None:
+        return False
+    partial = spec.kind == "json_fields" and spec.options.get("score") == "mean"
+    return partial or spec.kind in ("similarity", "function")
+
+
 def check_scorer(reading: Reading, spec: ScorerSpec | None, examples: Sequence[Example]) -> None:
     """Report a pattern that does not compile and targets that the scorer cannot compare with."""
     if spec is None:

@@ -147,6 +147,18 @@ class GateSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptPolicy:
+    """What happens when models are judged on the same examples again and again."""
+
+    spend: Literal["none", "harmonic", "fixed-budget"] = "none"
+    """How the error rate is shared among attempts; `none`: each has all of it, and the report says so."""
+    budget: int | None = None
+    """How many attempts there are; None unless `spend` is fixed-budget."""
+    feedback: Literal["full", "sealed"] = "full"
+    """`sealed`: only the verdict and its reason code are shown, nowhere a number, an example or an answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class SliceSpec:
     """One field by whose values every judged gate of an EvalSet is reported too."""
 
@@ -173,11 +185,15 @@ class EvalSet:
     generation: GenerationSettings
     gates: tuple[GateSpec, ...]
     digest: str
-    """sha256 over the canonical content: examples, prompts, shots, passages, scorer, generation, gates; and slices and
-    rigor where they are written."""
+    """sha256 over the canonical content: examples, prompts, shots, passages, scorer, generation, gates; and slices,
+    rigor and attempts where they are written."""
     slices: tuple[SliceSpec, ...] = ()
     rigor: Rigor = "guaranteed"
     """How graded scores and clusters are tested: `guaranteed` (betting) or `approx` (Student's t, labelled)."""
+    attempts: AttemptPolicy = AttemptPolicy()
+
+    early_stop: bool = False
+    """Whether gates may be decided before the last example, at the price of a stricter test at the last one."""
 
     def bounded_slices(self, kind: GateKind) -> tuple[SliceSpec, ...]:
         """Slices whose own bound is part of the gate of this kind: each must be certified for it to pass."""

@@ -11,9 +11,11 @@ from pytest_ftgate import __version__
 
 VERBS = {
     "train": ("training.__main__", "train an adapter from a YAML file and record what it was trained on"),
-    "verify": ("pytest_ftgate.receipt.command", "ask whether a receipt says SHIP for exactly these files"),
+    "plan": ("pytest_ftgate.plan_command", "say what each gate can show with its examples, before a model is loaded"),
     "cache": ("pytest_ftgate.cache_command", "show, verify or clear the stored generations"),
+    "verify": ("pytest_ftgate.receipt.command", "ask whether a receipt says SHIP for exactly these files"),
     "overlap": ("evalsets.overlap.command", "find training rows that repeat examples of an eval set"),
+    "calibrate": ("pytest_ftgate.calibrate", "measure how many answers of the base flip although nothing changed"),
 }
 """verb -> (module with `main(argv) -> int`, what it does)"""
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from evalsets.types import GateKind
+from evalsets.types import GateKind, Json
 from pytest_ftgate.policy.enforce import left_out, unmet, waived
 from pytest_ftgate.proof import Proof
 from pytest_ftgate.session import EVALSET_PROPERTY, STAGE_PROPERTY, VERDICT_PROPERTY, Session
 from pytest_ftgate.types import Comparison, Outcome, SliceResult, Verdict
 from pytest_ftgate.verdict import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
+
+if TYPE_CHECKING:
+    from pytest_ftgate.record import Recorded
 
 Phase = Literal["setup", "call", "teardown"]
 PhaseOutcome = Literal["passed", "failed", "skipped"]
@@ -40,6 +44,17 @@ class Controller:
         self._engine: dict[str, Any] = {}
         self._counts: dict[str, Any] = {}
         self._proof = Proof(session)
+        self._recorded: Recorded | None = None
+        self._ledger_is_new = False
+
+    def begin(self) -> None:
+        """Before anything is judged: from here on, a ledger of attempts that is missing was removed."""
+        from pytest_ftgate.ledger import begin_ledger
+
+        if self.session.collect_only or not any(file.hypotheses for file in self.session.required):
+            return
+        with contextlib.suppress(OSError):  # said when the attempt cannot be written
+            self._ledger_is_new = begin_ledger(self.session.root).is_new
 
     def select(self, nodeids: Iterable[str]) -> None:
         """Node ids that are going to run."""
@@ -60,6 +75,9 @@ class Controller:
             earlier = self._verdicts.get(verdict.gate, verdict)
             self._verdicts[verdict.gate] = max(earlier, verdict, key=lambda v: WORSE.index(v.outcome))
             passed = verdict.outcome == "PASS"
+            why = f"{verdict.gate}: {verdict.summary}. Fix: {verdict.fix}"
+            if verdict.reason == "XFAIL" and why not in self.problems:  # pytest does not show why such a test ended
+                self.problems.append(why)
         # A gate that passed and whose test failed all the same (a hook, a teardown) is no better than another test.
         if failed and (passed or not self._gate_name(nodeid)):
             self._other_failures.add(nodeid)
@@ -83,6 +101,7 @@ class Controller:
 
     def decide(self) -> Decision | None:
         """The run verdict; None where none is wanted or an input file was broken (a usage error)."""
+        self._record()
         if not self.wants_verdict:
             return None
         required = [name for file in self.session.required for name in file.gate_names]
@@ -106,6 +125,39 @@ class Controller:
         if problem := self._proof.draft_receipt(decision, self._selected, self._ordered(), self._engine, self._shared):
             self._not_evaluated(problem)
         return self._decision
+
+    @property
+    def ledger_entry(self) -> dict[str, Json]:
+        """What this run wrote into the ledger of attempts; {} where it judged nothing that counts."""
+        return self._recorded.to_json() if self._recorded and self._recorded.attempts else {}
+
+    def _record(self) -> None:
+        """Write the attempts down, once; a gate that shares alpha and could not be written down was not judged."""
+        if self._recorded is not None or not self._verdicts:
+            return
+        from pytest_ftgate.record import record_attempts
+        from pytest_ftgate.run import read_attempts
+
+        names = self.session.evalset_names
+        attempts = read_attempts(self._shared, names)
+        self._recorded = record_attempts(
+            self.session.root, attempts, self._verdicts.values(), beside=names, alpha=self.session.alpha
+        )
+        self._verdicts.update(self._recorded.refused)
+        if self._recorded.problem:
+            self.problems.append(self._recorded.problem)
+
+    def attempt_lines(self) -> list[str]:
+        """Which attempt this was on each eval set, and what that makes of the verdict."""
+        from pytest_ftgate.ledger import FOLDER, LEDGER
+        from pytest_ftgate.report.attempts import attempt_sentences, attempts_line
+
+        attempts = self._recorded.attempts if self._recorded else ()
+        if not attempts:
+            return []
+        new = [f"the ledger of attempts was begun by this run: {FOLDER}/{LEDGER}"] * self._ledger_is_new
+        said = attempt_sentences(attempts, self._verdicts, alpha=self.session.alpha)
+        return [f"attempts  {attempts_line(attempts)}", *new, *said]
 
     def _not_evaluated(self, problem: str) -> None:
         """Something failed after the gates had been judged: a gate that failed stays failed, all else is open."""
@@ -151,13 +203,7 @@ class Controller:
 
     def _summary(self, decision: Decision) -> list[str]:
         from pytest_ftgate.report.sanitise import visible
-        from pytest_ftgate.report.terminal import (
-            counts_line,
-            decision_line,
-            gate_table,
-            identity_lines,
-            slice_table,
-        )
+        from pytest_ftgate.report.terminal import counts_line, decision_line, gate_table, identity_lines, slice_table
 
         lines = [*identity_lines(self._engine), *(visible(line, limit=1000) for line in self.session.policy.lines())]
         if self._counts:
@@ -166,8 +212,8 @@ class Controller:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
             if slices := slice_table(self._ordered()):
                 lines += [*slices.splitlines(), ""]
-        notes = (*self.session.notes, *self.problems, *self._unasked())
-        return [*lines, *map(visible, notes), *self._proof.lines(), decision_line(decision)]
+        notes = (*self.session.notes, *self.attempt_lines(), *self.problems, *self._unasked())
+        return [*lines, *map(visible, notes), *self._proof.lines(decision), decision_line(decision)]
 
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""
@@ -177,6 +223,7 @@ class Controller:
 
     def exit_status(self, status: int) -> int:
         """What the process returns instead of pytest's own `status`."""
+        self._record()  # a run that was stopped has looked, too
         code = self._exit_status(status)
         self._proof.settle(self._decision, code)
         return code
@@ -207,11 +254,13 @@ class Controller:
         self._proof.discard()
 
     def final_status(self, status: int) -> int:
-        """The very last word on what the process returns: whatever made it 0, only SHIP is."""
-        if status == 0:
-            return self.exit_status(status)
-        self.withdraw(f"pytest returned {status}")
-        return status
+        """The very last word on what the process returns: whatever made it 0, only SHIP is, its receipt written."""
+        if status != 0:
+            self.withdraw(f"pytest returned {status}")
+            return status
+        if self._decision is not None and self._decision.verdict == "SHIP" and self._proof.owes_receipt:
+            self._not_evaluated("the run was ended before its receipt was written")
+        return self._exit_status(status)
 
     def withdraw(self, why: str) -> None:
         """The process does not end as SHIP does (Ctrl-C, a hook that broke): no file may say that it did."""
@@ -241,9 +290,9 @@ class Controller:
         from evalsets.files import write_text
         from pytest_ftgate.report.machine import verdict_json
 
-        policy = self.session.policy.describe()
-        text = verdict_json(decision, self._ordered(), self._engine, self._counts, self.session.command, policy=policy)
-        write_text(path, text)
+        policy, ledger = self.session.policy.describe(), self.ledger_entry
+        facts = (self._ordered(), self._engine, self._counts, self.session.command)
+        write_text(path, verdict_json(decision, *facts, policy=policy, ledger=ledger))
 
     def _write_html(self, path: Path, decision: Decision) -> None:
         from pytest_ftgate.report.files import write_html
@@ -258,7 +307,7 @@ class Controller:
             command=self.session.command,
             shared=self._shared,
             evalsets={file.name: file.path for file in self.session.required},
-            notes=[visible(line, limit=1000) for line in self.session.policy.lines()],
+            notes=[visible(line, limit=1000) for line in (*self.session.policy.lines(), *self.attempt_lines())],
         )
 
 

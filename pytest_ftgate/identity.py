@@ -46,7 +46,8 @@ class Candidate:
     """A fine-tuned model to judge, and the base to compare it with. All paths exist."""
 
     path: Path
-    kind: Literal["adapter", "model"]
+    kind: Literal["adapter", "model", "base"]
+    """`base`: no candidate at all; both paths are the base, which is only ever asked as the base."""
     base_path: Path
     manifest: Manifest | None
     """What it was trained on; None where the directory has no ftgate.json."""
@@ -149,6 +150,12 @@ def resolve_candidate(
     return candidate
 
 
+def resolve_base(base: str, directory: Path) -> Candidate:
+    """The base alone, from what --base names: a directory, or ORG/NAME@<revision>. Raises IdentityError."""
+    path = _base_path(base, None, directory, directory, name="--base")
+    return Candidate(path, "base", path, None, False)
+
+
 def _check_is_one(path: Path) -> None:
     """An adapter's directory holds no full model as well: which of the two ships would depend on who loads it."""
     models = (*path.glob("model*.safetensors"), *path.glob("pytorch_model*.bin"), *path.glob("consolidated*"))
@@ -175,7 +182,9 @@ def _nearby(path: Path) -> str:
     return f" (beside it: {', '.join(names[:5])}{', ...' if names[5:] else ''})" if names else ""
 
 
-def _base_path(option: str | None, manifest: Manifest | None, path: Path, directory: Path) -> Path:
+def _base_path(
+    option: str | None, manifest: Manifest | None, path: Path, directory: Path, *, name: str = "--ft-base"
+) -> Path:
     """The base directory, from --ft-base or from what the trainer recorded; never from adapter_config.json."""
     if option is None and manifest is None:
         raise IdentityError(
@@ -185,8 +194,8 @@ def _base_path(option: str | None, manifest: Manifest | None, path: Path, direct
     if option is not None:
         if hub := HUB_BASE.fullmatch(option):
             return _from_hub_cache(hub["id"], hub["revision"])
-        found = _resolved(directory, option, "--ft-base")
-        source = f"--ft-base={option}"
+        found = _resolved(directory, option, name)
+        source = f"{name}={option}"
     elif manifest is not None and manifest.base.local is not None:
         found = (path / manifest.base.local).resolve()
         source = f"ftgate.json: base.local {manifest.base.local!r}"
@@ -195,7 +204,7 @@ def _base_path(option: str | None, manifest: Manifest | None, path: Path, direct
         return _from_hub_cache(record.id if record else "", (record.revision or "") if record else "")
     if not (found / "config.json").is_file():
         raise IdentityError(
-            f"{source} is not a model directory (no config.json there)", fix="give the base with --ft-base=DIRECTORY"
+            f"{source} is not a model directory (no config.json there)", fix=f"give the base with {name}=DIRECTORY"
         )
     if (found / "adapter_config.json").exists():
         # transformers would put that adapter on the base without a word.

@@ -99,6 +99,18 @@ OPTIONS = (
         "were when .ftgate/base-digests.json was written. The candidate is always read.",
         {"action": "store_true"},
     ),
+    Option(
+        "--ft-all-answers",
+        "Ask the candidate every example, for a full report. Without it, an eval set is asked no further once no "
+        "remaining example can change what its gates decide; the verdict is the same.",
+        {"action": "store_true"},
+    ),
+    Option(
+        "--ft-judge-hopeless",
+        "Judge also gates that cannot pass with so few examples: they could still FAIL. Without it, nothing is "
+        "generated for them and they are INCONCLUSIVE at once; `ftgate plan EVALS` says how many examples are needed.",
+        {"action": "store_true"},
+    ),
     Option("--ft-json", "Write the verdict and every number behind it to this file.", {"metavar": "FILE"}),
     Option("--ft-html", "Write a report to read in a browser to this file.", {"metavar": "FILE"}),
 )

@@ -18,7 +18,7 @@ def clear_outputs(option: Any, directory: Path) -> None:
     """
     named = {"--ft-receipt": option.ft_receipt, "--ft-json": option.ft_json, "--ft-html": option.ft_html}
     places = {name: directory / path for name, path in named.items() if path}
-    _check_places(places, directory / option.ft_model)
+    _check_places(places, directory / option.ft_model if option.ft_model else None)
     old = places.pop("--ft-receipt", None)
     # Also where nothing is going to be judged: what stays here would be believed.
     if old is not None and (problem := remove_old(old)):
@@ -48,20 +48,24 @@ def receipt_settings(option: Any, directory: Path, candidate: Path) -> ReceiptSe
     return ReceiptSettings(directory / option.ft_receipt, option.ft_receipt_days, key)
 
 
-def _check_places(places: dict[str, Path], candidate: Path) -> None:
+def _check_places(places: dict[str, Path], candidate: Path | None) -> None:
     """Each file has a place of its own, and none becomes a part of what is judged."""
     seen: dict[Path, str] = {}
-    inside = candidate.resolve()
+    inside = _resolved("--ft-model", candidate) if candidate else None
     for name, path in places.items():
-        try:
-            place = path.resolve()
-        except (OSError, ValueError) as error:
-            raise Unusable(f"{name} cannot be a path. Fix: name a file") from error
+        place = _resolved(name, path)
         if place in seen:
             raise Unusable(f"{name} and {seen[place]} name the same file. Fix: name two files")
         seen[place] = name
-        if place.is_relative_to(inside) and files.counts(place.relative_to(inside).as_posix()):
+        if inside and place.is_relative_to(inside) and files.counts(place.relative_to(inside).as_posix()):
             raise Unusable(
                 f"{name} would become a part of the candidate that is judged. Fix: write it elsewhere"
                 + (", or call it receipt.intoto.json" if name == "--ft-receipt" else "")
             )
+
+
+def _resolved(name: str, path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, ValueError) as error:  # a name that no file system takes
+        raise Unusable(f"{name} cannot be a path. Fix: name a file or directory") from error

@@ -110,12 +110,12 @@ def _best_p(c: Comparison, room: Sequence[float], right: float) -> float:
 def _needed_at_best(c: Comparison, room: Sequence[float], alpha: float) -> int | None:
     if c.method == BETTING:
         # As for 0/1 scores, a forgetting gate is planned as if nothing improved.
-        return _graded_needed(room if c.delta0 >= 0 else [0.0], c.delta0, low=-1.0, alpha=alpha)
+        return graded_needed(room if c.delta0 >= 0 else [0.0], c.delta0, low=-1.0, alpha=alpha)
     rate = c.base if c.delta0 >= 0 else None
     return stats.examples_needed_at_best(_test(c), bound=abs(c.delta0), alpha=alpha, reference_rate=rate)
 
 
-def _graded_needed(units: Sequence[float], mean0: float, *, low: float, alpha: float) -> int:
+def graded_needed(units: Sequence[float], mean0: float, *, low: float, alpha: float) -> int:
     """About how many units like these make the betting process pass; their mean lies above mean0.
 
     With L = log(1/alpha), the best constant bet reaches 1/alpha after 2 L E[(x - mean0)^2] / (mean - mean0)^2 values,
@@ -131,7 +131,7 @@ def _graded_needed(units: Sequence[float], mean0: float, *, low: float, alpha: f
 def _more_like_these(units: Sequence[float], mean0: float, *, low: float, alpha: float) -> int:
     n = len(units)
     # These did not pass, whatever the formula says.
-    return max(_graded_needed(units, mean0, low=low, alpha=alpha), n + n // 5 + 1)
+    return max(graded_needed(units, mean0, low=low, alpha=alpha), n + n // 5 + 1)
 
 
 def _normal_needed(units: Sequence[float], mean0: float, alpha: float) -> int:

@@ -38,6 +38,8 @@ SESSION: pytest.StashKey[Session] = pytest.StashKey()
 CONTROLLER: pytest.StashKey[Controller] = pytest.StashKey()
 SHARED: pytest.StashKey[Path] = pytest.StashKey()
 """Directory that all processes of one run share; removed at its end."""
+VERDICTS: pytest.StashKey[dict[str, Verdict]] = pytest.StashKey()
+"""Node id -> what its gate decided: a gate decides once, however often other plugins run its test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,7 +60,8 @@ def positive_int(text: str) -> int:
 
 @pytest.hookimpl(trylast=True)  # after xdist has made its workers' input
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--ft-model") is None:
+    option = config.option
+    if option.ft_model is None and not (option.ft_receipt or option.ft_sign_key or option.ft_verdict == "require"):
         return
     from pytest_ftgate import session
     from pytest_ftgate.errors import Unusable
@@ -123,6 +126,15 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
 def pytest_report_header(config: pytest.Config) -> str | None:
     session = config.stash.get(SESSION, None)
     return session.header() if session else None
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        return []
+    from pytest_ftgate.selection import before
+
+    return before(session, _gates_of(items), config.stash[SHARED])
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -190,11 +202,17 @@ def ft_engine(pytestconfig: pytest.Config) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine) -> StageResult:
+def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine, ft_overlaps: Overlaps) -> StageResult:
     """Every answer that the selected gates need, generated once for all workers."""
-    config = request.config
-    gates = [(i.evalset, i.gate) for i in request.session.items if isinstance(i, GateItem) and i.evalset]
-    return config.stash[SESSION].run_stage(gates, ft_engine, config.stash[SHARED], _LiveProgress(config))
+    config, gates = request.config, _gates_of(request.session.items)
+    progress = _LiveProgress(config)
+    from pytest_ftgate.selection import run_stage
+
+    return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, config.stash[SHARED], progress)
+
+
+def _gates_of(items: Iterable[pytest.Item]) -> list[tuple[EvalSet, GateSpec]]:
+    return [(item.evalset, item.gate) for item in items if isinstance(item, GateItem) and item.evalset]
 
 
 @pytest.fixture(scope="session")
@@ -209,15 +227,24 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
     from pytest_ftgate.report.terminal import explain
     from pytest_ftgate.session import properties
 
-    item = request.node
+    item, config = request.node, request.config
     used: list[StageResult] = []
 
     def stage() -> StageResult:
         used.append(request.getfixturevalue("ft_stage"))
         return used[-1]
 
-    verdict = request.config.stash[SESSION].judge(item.evalset, item.gate, ft_overlaps, stage)
-    item.user_properties += properties(verdict, item.evalset, used)
+    decided = config.stash.setdefault(VERDICTS, {})
+    if item.nodeid not in decided:
+        session, marked = config.stash[SESSION], item.get_closest_marker("xfail")
+        judged = (
+            session.refuse_xfail(item.evalset, item.gate)
+            if marked
+            else session.judge(item.evalset, item.gate, ft_overlaps, stage, config.stash[SHARED])
+        )
+        item.user_properties += properties(judged, item.evalset, used)
+        decided[item.nodeid] = judged
+    verdict = decided[item.nodeid]
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
         pytest.fail(explain(verdict), pytrace=False)
     return verdict
@@ -291,6 +318,7 @@ class ControllerHooks:
     @pytest.hookimpl(wrapper=True, trylast=True)  # inside the terminal's own wrapper, which ends the progress line
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         self._count(session)
+        self._controller.begin()
         try:
             result = yield
         except (session.Failed, session.Interrupted):  # -x, --maxfail and --sw end it so; what was judged still counts
@@ -353,7 +381,11 @@ class ReceiptHook:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        result = yield
+        try:
+            result = yield
+        except BaseException:  # also Ctrl-C and pytest.exit: what the process returns is not ours to say
+            self._controller.discard_receipt()
+            raise
         session.exitstatus, message = self._controller.publish_receipt(int(session.exitstatus))
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if message and reporter is not None:

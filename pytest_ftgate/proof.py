@@ -14,9 +14,8 @@ from pytest_ftgate.errors import FtgateError, IdentityError, Unusable
 from pytest_ftgate.identity import side_digest
 from pytest_ftgate.receipt.dsse import KeyFileError
 from pytest_ftgate.receipt.form import render
-from pytest_ftgate.receipt.statement import Judged, Policy, policy_of, statement
+from pytest_ftgate.receipt.statement import Judged, statement
 from pytest_ftgate.receipt.writing import Draft
-from pytest_ftgate.run import read_stage
 from pytest_ftgate.session import Session
 from pytest_ftgate.snapshot import Snapshot, differences, take
 from pytest_ftgate.types import Verdict
@@ -36,15 +35,12 @@ class Proof:
         self._contradicted: set[str] = set()
         self._draft: Draft | None = None
         self._verdict = ""
+        self.owes_receipt = session.receipt is not None
+        """Whether a receipt was asked for and none has appeared yet."""
         try:
             self._before: Snapshot | None = take(session.candidate) if session.judges else None
         except IdentityError as error:
             raise Unusable(str(error)) from None
-
-    @property
-    def policy(self) -> Policy:
-        """What has to be passed."""
-        return policy_of(self._session.required, self._session.policy.policy.alpha)
 
     def hear(self, facts: dict[str, Json]) -> None:
         """What a process says of the eval set that it judged."""
@@ -71,7 +67,9 @@ class Proof:
 
     def unproven(self, engine: Mapping[str, Json], verdicts: Collection[Verdict]) -> str:
         """Why it is not known that the answers came from the candidate; "" where it is, or where there were none."""
-        asked = any(verdict.kind != "overlap" for verdict in verdicts)
+        # A gate that cannot pass with what is left of alpha asks no model.
+        refused = {v.gate for v in verdicts if v.reason == "CANNOT_PASS_AT_N" and v.value is None}
+        asked = any(v.kind != "overlap" and v.gate not in refused for v in verdicts)
         if self._before is None or not (asked or engine):
             return ""
         if engine.get("digest") == side_digest(self._before.base, self._before.candidate):
@@ -102,7 +100,8 @@ class Proof:
                 engine=engine,
                 stage=_answers(shared) if engine else None,
                 evalsets={name: _told(facts) for name, facts in self._evalsets.items()},
-                policy=self.policy,
+                policy=self._session.policy,
+                policy_file=_policy_file(self._session),
                 results=_sha256(self._session.json_path),
                 at=datetime.now(UTC),
                 days=settings.days,
@@ -131,6 +130,7 @@ class Proof:
         try:
             if self._draft is not None:
                 self._draft.publish()
+                self.owes_receipt = False
         except OSError as error:
             self.discard()
             return f"the receipt could not be written: {_why(error)}"
@@ -142,16 +142,24 @@ class Proof:
             self._draft.discard()
             self._draft = None
 
-    def lines(self) -> list[str]:
+    def lines(self, decision: Decision) -> list[str]:
         """For the terminal."""
         if self._session.receipt is None:
             return []
         name = self._session.receipt.path.name
-        said = f"{name} ({self._verdict})" if self._draft else "none: this run did not judge every gate"
-        return [f"receipt   {said}", f"policy    sha256 {self.policy.digest}"]
+        said = f"{name} ({self._verdict})" if self._draft else f"none ({decision.verdict})"
+        return [f"receipt   {said}", f"receipt   policy sha256 {self._session.policy.digest}"]
+
+
+def _policy_file(session: Session) -> str | None:
+    path = session.root / session.policy.uri
+    return file_sha256(path) if path.is_file() else None
 
 
 def _answers(shared: Path) -> Any:
+    # With the gates comes scipy, which a collection does not need.
+    from pytest_ftgate.run import read_stage
+
     stage = read_stage(shared)
     if stage is None:
         raise FtgateError("the answers of this run are gone")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from filelock import FileLock
 from evalsets.errors import InputError
 from evalsets.files import write_text
 from evalsets.types import EvalSet, GateSpec, Json
+from pytest_ftgate.attempts import Attempt
 from pytest_ftgate.contamination import judge_with_leaks
 from pytest_ftgate.corroboration import corroborate as weigh
 from pytest_ftgate.corroboration import with_corroboration
@@ -20,35 +21,57 @@ from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.gates import GateInput, error_verdict
 from pytest_ftgate.measure import Levels
 from pytest_ftgate.overlap_gate import Overlaps, judge_overlap
+from pytest_ftgate.preflight import hopeless_verdict
 from pytest_ftgate.prompting import question_text
 from pytest_ftgate.scoring import needed_labels
-from pytest_ftgate.stage import StageResult, Work
+from pytest_ftgate.settled import Looks, as_far_as_settled, cannot_stop, in_order
+from pytest_ftgate.stage import StageResult, Stopping, Work
 from pytest_ftgate.store import from_json, to_json
 from pytest_ftgate.types import Verdict
 from pytest_ftgate.userfunction import scorer_source
 
 STAGE_FILE = "ftgate-stage.json"
+ATTEMPT_FILE = "ftgate-attempt-{}.json"
 
 
-def work_for(selected: list[tuple[EvalSet, GateSpec]], *, corroborate: bool = False) -> list[Work]:
+def work_for(
+    selected: list[tuple[EvalSet, GateSpec]],
+    *,
+    corroborate: bool = False,
+    stopping: Callable[[EvalSet, list[GateSpec]], Stopping | None] = lambda evalset, gates: None,
+) -> list[Work]:
     """What the stage must answer for these gates, one Work per EvalSet.
 
-    `corroborate`: where overlap is judged, references are to be weighed by candidate and base.
+    `corroborate`: where overlap is judged, references are to be weighed by candidate and base. `stopping`: when the
+    candidate need not be asked the rest; not asked where references are weighed.
     """
     kinds: dict[str, list[GateSpec]] = {}
     sets: dict[str, EvalSet] = {}
     for evalset, gate in selected:
         sets[evalset.name] = evalset
         kinds.setdefault(evalset.name, []).append(gate)
-    return [
-        Work(
-            evalset,
-            tuple(g.kind for g in kinds[name]),
-            needed_labels(evalset.scorer) if evalset.scorer else (),
-            corroborate and any(g.kind == "overlap" for g in kinds[name]),
-        )
-        for name, evalset in sets.items()
-    ]
+    work = []
+    for name, evalset in sets.items():
+        weigh_too = corroborate and any(g.kind == "overlap" for g in kinds[name])
+        labels = needed_labels(evalset.scorer) if evalset.scorer else ()
+        stop = None if weigh_too else stopping(evalset, kinds[name])
+        work.append(Work(evalset, tuple(g.kind for g in kinds[name]), labels, weigh_too, stop))
+    return work
+
+
+def stopping_for(
+    evalset: EvalSet, gates: list[GateSpec], levels: Levels, leaked: Callable[[EvalSet], Set[str]]
+) -> Stopping | None:
+    """When the gates of one eval set are settled; None where that cannot be proven before all is answered.
+
+    `leaked`: ids of examples in the training data; without them every gate is judged again, on counts of its own.
+    """
+    judged = [gate for gate in gates if gate.kind != "overlap"]
+    if not judged or cannot_stop(evalset, judged) or leaked(evalset):
+        return None
+    looks = Looks(evalset, judged, levels)
+    # The order of early stopping must owe nothing to the prompts; that of curtailment may be any.
+    return Stopping(tuple(e.id for e in in_order(evalset)), looks.settled, ends_first=not evalset.early_stop)
 
 
 def shared_stage(directory: Path, compute: Callable[[], StageResult]) -> StageResult:
@@ -78,6 +101,21 @@ def _record(target: Path, content: dict[str, Any]) -> None:
     write_text(target, json.dumps(content, allow_nan=False))
 
 
+def shared_attempt(directory: Path, evalset: str, compute: Callable[[], Attempt]) -> Attempt:
+    """Count once, in the first process that comes here: all gates of an eval set are judged at one level."""
+    target = directory / ATTEMPT_FILE.format(evalset)
+    with FileLock(directory / "ftgate-attempt.lock"):
+        if not target.is_file():
+            _record(target, compute().to_json())
+        return Attempt.from_json(json.loads(target.read_text(encoding="utf-8")))
+
+
+def read_attempts(directory: Path, evalsets: Iterable[str]) -> list[Attempt]:
+    """What `shared_attempt` counted for these eval sets; those that were not judged are left out."""
+    files = [directory / ATTEMPT_FILE.format(name) for name in evalsets]
+    return [Attempt.from_json(json.loads(f.read_text(encoding="utf-8"))) for f in files if f.is_file()]
+
+
 def read_stage(directory: Path) -> StageResult | None:
     """What `shared_stage` wrote into this directory; None where no stage ran, or it failed."""
     target = directory / STAGE_FILE
@@ -95,8 +133,12 @@ def judge_gate(
     stage: Callable[[], StageResult],
     *,
     corroborate: bool = False,
+    judge_hopeless: bool = False,
 ) -> Verdict:
-    """The Verdict of one gate; whatever keeps it from judging becomes an ERROR. `stage` is called only where needed."""
+    """The Verdict of one gate; whatever keeps it from judging becomes an ERROR. `stage` is called only where needed.
+
+    `judge_hopeless`: judge also what cannot pass with these examples.
+    """
     name = f"{evalset.name}::{gate.kind}"
     try:
         if gate.kind == "overlap":
@@ -105,8 +147,12 @@ def judge_gate(
                 return verdict
             answers = stage().generations.get(evalset.name, {})
             return with_corroboration(verdict, weigh(evalset, answers, overlaps.leaked(evalset)))
-        given = GateInput(evalset, gate, stage().generations.get(evalset.name, {}), levels)
-        return judge_with_leaks(given, overlaps.leaked(evalset))
+        if not judge_hopeless and (hopeless := hopeless_verdict(evalset, gate, levels.alpha)):
+            return hopeless
+        result, leaked = stage(), overlaps.leaked(evalset)
+        given = GateInput(evalset, gate, result.generations.get(evalset.name, {}), levels)
+        given = as_far_as_settled(given, stopped=evalset.name in result.stopped, leaked=bool(leaked))
+        return judge_with_leaks(given, leaked)
     except FtgateError as error:
         return error_verdict(name, gate.kind, error.message, error.fix, reason=type(error).__name__)
     except InputError as error:

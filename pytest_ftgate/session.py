@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -29,9 +28,11 @@ from pytest_ftgate.required import EvalSetFile, almost_evalsets, files_on_disk, 
 from pytest_ftgate.verdict import EXIT_CODES
 
 if TYPE_CHECKING:
+    from pytest_ftgate.attempts import Attempt
     from pytest_ftgate.engine.protocol import Engine
+    from pytest_ftgate.measure import Levels
     from pytest_ftgate.overlap_gate import Overlaps
-    from pytest_ftgate.stage import CacheMode, Progress, StageResult
+    from pytest_ftgate.stage import CacheMode, StageResult
     from pytest_ftgate.types import Verdict
 
 STORE = Path(".ftgate", "cache")
@@ -71,6 +72,8 @@ class Session:
     receipt: ReceiptSettings | None
     """The receipt that was asked for; None without --ft-receipt, and in workers."""
     corroborate: bool
+    all_answers: bool
+    judge_hopeless: bool
     collect_only: bool
     command: str
     """How the run was started, for the report."""
@@ -98,25 +101,14 @@ class Session:
 
         return HFEngine(self.candidate, Settings(self.device, self.dtype, self.quantize, self.batch_size))
 
-    def run_stage(
-        self,
-        gates: Sequence[tuple[EvalSet, GateSpec]],
-        engine: Engine,
-        shared: Path,
-        report: Callable[[Progress], None],
-    ) -> StageResult:
-        """Every answer that `gates` need; computed by the first process, read by the others. Raises FtgateError."""
-        from pytest_ftgate.run import shared_stage, work_for
-        from pytest_ftgate.stage import run_stage
+    def levels(self, evalset: EvalSet, shared: Path) -> Levels:
+        """Error rates of the gates of one eval set: alpha is what is left for this attempt."""
+        from pytest_ftgate.attempts import is_counted
+        from pytest_ftgate.measure import Levels
 
-        def compute() -> StageResult:
-            work = work_for(list(gates), corroborate=self.corroborate)
-            with warnings.catch_warnings():
-                # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
-                warnings.simplefilter("ignore")
-                return run_stage(work, engine, store_root=self.root / STORE, cache=self.cache, report=report)
-
-        return shared_stage(shared, compute)
+        counted = any(is_counted(gate.kind) for gate in evalset.gates)
+        alpha = self.attempt(evalset, shared).entry.alpha if counted else self.alpha
+        return Levels(alpha, sum(file.hypotheses for file in self.required))
 
     def make_overlaps(self) -> Overlaps:
         """Where gates ask what the training data and an eval set share."""
@@ -124,25 +116,76 @@ class Session:
 
         return Overlaps(self.candidate)
 
-    def judge(self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult]) -> Verdict:
-        """The Verdict of one gate, held to the policy."""
+    def attempt(self, evalset: EvalSet, shared: Path) -> Attempt:
+        """Which attempt this run is on the examples of an eval set: the first process that asks counts, all agree."""
+        from pytest_ftgate.attempts import count_attempt, draft_entry
+        from pytest_ftgate.ledger import read_ledger
+        from pytest_ftgate.run import shared_attempt
+
+        def compute() -> Attempt:
+            candidate, form = self.candidate.digest(tuned=True), (self.dtype, self.quantize)
+            draft = draft_entry(self.held(evalset), candidate=candidate, form=form, alpha=self.alpha)
+            return count_attempt(draft, read_ledger(self.root), beside=self.evalset_names, alpha=self.alpha)
+
+        return shared_attempt(shared, evalset.name, compute)
+
+    def refuse_xfail(self, evalset: EvalSet, gate: GateSpec) -> Verdict:
+        """The Verdict of a gate that another plugin marked as expected to fail."""
         from pytest_ftgate.gates import error_verdict
-        from pytest_ftgate.measure import Levels
+
+        name = f"{evalset.name}::{gate.kind}"
+        return error_verdict(
+            name, gate.kind, "a gate cannot be expected to fail", "remove the xfail mark", reason="XFAIL"
+        )
+
+    @property
+    def evalset_names(self) -> tuple[str, ...]:
+        """Names of all eval sets that this run must judge."""
+        return tuple(file.name for file in self.required)
+
+    @property
+    def alpha(self) -> float:
+        """Level of a gate, before attempts share it."""
+        return self.policy.policy.alpha
+
+    def held(self, evalset: EvalSet) -> EvalSet:
+        """The eval set with the bounds that the policy tightens."""
+        names = ((gate, f"{evalset.name}::{gate.kind}") for gate in evalset.gates)
+        gates = tuple(tightened(gate, name, self.policy, len(evalset.examples)) for gate, name in names)
+        return replace(evalset, gates=gates)
+
+    def judge(
+        self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult], shared: Path
+    ) -> Verdict:
+        """The Verdict of one gate, held to the policy, at the level that is left for this attempt."""
+        from pytest_ftgate.attempt_verdicts import keep_result, refuse, say_used_up, seal
+        from pytest_ftgate.attempts import is_counted
+        from pytest_ftgate.gates import error_verdict
         from pytest_ftgate.run import judge_gate
 
         if self.policy_changed:
             why, name = "policy or eval sets were changed while the run was starting", f"{evalset.name}::{gate.kind}"
             return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")
-
-        levels = Levels(self.policy.policy.alpha, sum(file.hypotheses for file in self.required))
-
-        def held(given: GateSpec) -> GateSpec:
-            return tightened(given, f"{evalset.name}::{given.kind}", self.policy, len(evalset.examples))
-
-        used = held(gate)
-        strict = replace(evalset, gates=tuple(held(each) for each in evalset.gates))
-        verdict = judge_gate(strict, used, overlaps, levels, stage, corroborate=self.corroborate)
-        return settle(self.policy.policy, gate, used, verdict)
+        strict = self.held(evalset)
+        used = next(each for each in strict.gates if each.kind == gate.kind)
+        attempt = self.attempt(evalset, shared) if is_counted(gate.kind) else None
+        if attempt is not None and (refused := refuse(attempt, evalset, used)):
+            return refused
+        verdict = judge_gate(
+            strict,
+            used,
+            overlaps,
+            self.levels(evalset, shared),
+            stage,
+            corroborate=self.corroborate,
+            judge_hopeless=self.judge_hopeless,
+        )
+        verdict = settle(self.policy.policy, gate, used, verdict)
+        if attempt is not None:
+            verdict = keep_result(verdict, attempt)
+        if evalset.attempts.feedback == "sealed":
+            verdict = seal(verdict)
+        return say_used_up(verdict, attempt, used, alpha=self.alpha) if attempt else verdict
 
 
 VERDICT_PROPERTY = "ftgate.verdict"
@@ -189,6 +232,8 @@ def open_session(
     """
     if not in_worker:  # before anything can go wrong: an old verdict must not be read as this run's
         clear_outputs(option, directory)
+    if option.ft_model is None:
+        raise Unusable("a verdict was asked for, and no model to judge. Fix: add --ft-model=DIR")
     _check_rootdir([str(w) for w in written], directory, inifile)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -230,6 +275,8 @@ def open_session(
         html_path=directory / option.ft_html if option.ft_html else None,
         receipt=receipt,
         corroborate=option.ft_corroborate,
+        all_answers=option.ft_all_answers,
+        judge_hopeless=option.ft_judge_hopeless,
         collect_only=option.collectonly,
         command=shlex.join(["pytest", *(str(w) for w in written)]),
         notes=_misnamed(args, directory, norecursedirs, verdict_required=verdict_required),
@@ -327,7 +374,7 @@ def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None
     """With a space, pytest takes the model directory for a test path and may lose the project's configuration."""
     if "--ft-model" not in written or any(w in ("-c", "--config-file") or w.startswith("--rootdir") for w in written):
         return
-    expected = _ini_above(directory)
+    expected = ini_above(directory)
     if expected is not None and inifile != expected:
         raise Unusable(
             f"with a space after --ft-model, pytest took the model directory for a test path and did not read "
@@ -335,7 +382,8 @@ def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None
         )
 
 
-def _ini_above(directory: Path) -> Path | None:
+def ini_above(directory: Path) -> Path | None:
+    """The configuration file that pytest would read in this directory; None where there is none."""
     for folder in (directory, *directory.parents):
         for name, mark in INI_FILES.items():
             path = folder / name

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from evalsets.types import EvalSet, GateKind, Json
+from pytest_ftgate.asking import Asking, Progress, SideName
 from pytest_ftgate.engine.protocol import Engine, Request
-from pytest_ftgate.errors import EngineError
 from pytest_ftgate.prompting import (
     BASE_REFERENCE,
+    CANDIDATE,
     CANDIDATE_REFERENCE,
     System,
     build_prompts,
@@ -22,8 +22,23 @@ from pytest_ftgate.prompting import (
 from pytest_ftgate.store import Store, request_key
 from pytest_ftgate.types import Generation
 
+__all__ = ["CacheMode", "Progress", "StageResult", "Stopping", "Work", "run_stage"]
+
 CacheMode = Literal["all", "base", "off"]
-FLUSH_SECONDS = 5.0
+ROUNDS = 8
+"""At most so many looks at the answers of one EvalSet: each round loses a little speed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """When the candidate need not be asked the rest of one EvalSet."""
+
+    order: tuple[str, ...]
+    """Example ids in the order in which they are asked."""
+    settled: Callable[[Mapping[str, Mapping[str, Generation]]], bool]
+    """(System name -> example id -> Generation so far) -> whether no gate needs another answer."""
+    ends_first: bool
+    """Ask the longest and the shortest prompt first: where these can be answered, all can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +51,8 @@ class Work:
     """Labels whose log-probabilities its scorer needs; () for none."""
     references: bool = False
     """Whether the log-probabilities of the references are wanted, of candidate and base."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the stage is; sent after every batch."""
-
-    side: Literal["candidate", "base"]
-    done: int
-    total: int
-    """Generations to make on this side (those found in the store not counted)."""
-    new_tokens: int
-    seconds: float
+    stopping: Stopping | None = None
+    """None: every example is asked."""
 
 
 @dataclass(slots=True)
@@ -59,7 +64,9 @@ class StageResult:
     withheld: dict[str, int] = field(default_factory=dict)
     """`evalset/system` -> shots and passages left out because they hold the evaluated example."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    """side -> {planned, unique, stored, generated, rejected, unsaved}"""
+    """side -> {planned, unique, stored, generated, spared, rejected, unsaved}"""
+    stopped: dict[str, int] = field(default_factory=dict)
+    """EvalSet name -> examples that the candidate answered, where the rest could change no gate."""
     engine: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -79,8 +86,11 @@ def run_stage(
     store_root: Path | None,
     cache: CacheMode,
     report: Callable[[Progress], None],
+    chunk: int = 64,
 ) -> StageResult:
     """Generate, once, everything that the gates in `work` need.
+
+    `chunk`: fewest examples of an EvalSet between two looks at whether its gates are settled.
 
     `store_root` None or `cache="off"` keeps nothing; `cache="base"` reads and writes the base's generations only.
     Raises FtgateError where something could not be generated at all; single prompts that could not are Generations
@@ -92,15 +102,93 @@ def run_stage(
         likelihoods = (CANDIDATE_REFERENCE, BASE_REFERENCE) if item.references else ()
         for system in (*systems_for(item.evalset, item.kinds), *likelihoods):
             _plan(item, system, engine, sides["candidate" if system.tuned else "base"], result)
-    for name, side in sides.items():
-        kept = cache == "all" or (cache == "base" and name == "base")
-        root = store_root if kept else None
-        answers = _answer(side, engine, root, name == "candidate", result, report)
-        for evalset, system_name, example_id, key in side.wanted:
-            result.generations.setdefault(evalset, {}).setdefault(system_name, {})[example_id] = answers[key]
+    # The base first: its answers tell what the candidate can still gain and lose.
+    names: tuple[SideName, ...] = ("base", "candidate")
+    for name in names:
+        if sides[name].requests:
+            _ask(name, sides[name], engine, store_root if _keeps(cache, name) else None, report, (work, chunk), result)
     if any(side.wanted for side in sides.values()):
         result.engine = engine.describe()
     return result
+
+
+def _keeps(cache: CacheMode, name: SideName) -> bool:
+    return cache == "all" or (cache == "base" and name == "base")
+
+
+def _ask(
+    name: SideName,
+    side: _Side,
+    engine: Engine,
+    root: Path | None,
+    report: Callable[[Progress], None],
+    rounds: tuple[Sequence[Work], int],
+    result: StageResult,
+) -> None:
+    """Answer one side; of the candidate, no more than its gates need."""
+    store = Store(root, engine.fingerprint(tuned=name == "candidate")) if root else None
+    asking = Asking(name, side.requests, engine, store, report)
+    work, chunk = rounds
+    queues = [_Queue.of(item, side, chunk) for item in work if item.stopping] if name == "candidate" else []
+    in_rounds = {(queue.name, CANDIDATE.name) for queue in queues}
+    asking.ask(key for evalset, system, _, key in side.wanted if (evalset, system) not in in_rounds)
+    while any(queue.is_open for queue in queues):
+        asking.ask([key for queue in queues for key in queue.next_chunk()])
+        for queue in queues:
+            queue.look(asking.answers, result.generations.get(queue.name, {}))
+    result.stopped = {**result.stopped, **{q.name: q.asked for q in queues if q.asked < len(q.places)}}
+    wanted = {id_ for queue in queues for id_ in queue.asked_ids()}
+    for evalset, system, example_id, key in side.wanted:
+        if (evalset, system) not in in_rounds or (evalset, example_id) in wanted:
+            result.generations.setdefault(evalset, {}).setdefault(system, {})[example_id] = asking.answers[key]
+    result.counts[name] = asking.counts(len(side.wanted))
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The examples of one EvalSet that the candidate is asked in rounds."""
+
+    name: str
+    stopping: Stopping
+    places: list[tuple[str, str]]
+    """(example id, key) in the order in which they are asked."""
+    chunk: int
+    """Examples a round."""
+    asked: int = 0
+    settled: bool = False
+
+    @classmethod
+    def of(cls, item: Work, side: _Side, least: int) -> _Queue:
+        name, stopping = item.evalset.name, item.stopping
+        if stopping is None:
+            raise ValueError(f"{name} is not asked in rounds")
+        keys = {i: key for evalset, system, i, key in side.wanted if (evalset, system) == (name, CANDIDATE.name)}
+        places = [(i, keys[i]) for i in stopping.order]
+        if stopping.ends_first and len(places) > 2:
+            length = [len(side.requests[key].token_ids) for _, key in places]
+            ends = {length.index(max(length)), length.index(min(length))}
+            places = [places[i] for i in sorted(ends)] + [p for i, p in enumerate(places) if i not in ends]
+        return cls(name, stopping, places, max(least, -(-len(places) // ROUNDS)))
+
+    @property
+    def is_open(self) -> bool:
+        return not self.settled and self.asked < len(self.places)
+
+    def next_chunk(self) -> list[str]:
+        if not self.is_open:
+            return []
+        taken = self.places[self.asked : self.asked + self.chunk]
+        self.asked += len(taken)
+        return [key for _, key in taken]
+
+    def look(self, answers: Mapping[str, Generation], others: Mapping[str, Mapping[str, Generation]]) -> None:
+        """Whether what was asked settles the gates; after the last example nothing is left to settle."""
+        if self.is_open:
+            mine = {i: answers[key] for i, key in self.places[: self.asked]}
+            self.settled = self.stopping.settled({**others, CANDIDATE.name: mine})
+
+    def asked_ids(self) -> list[tuple[str, str]]:
+        return [(self.name, i) for i, _ in self.places[: self.asked]]
 
 
 def _plan(item: Work, system: System, engine: Engine, side: _Side, result: StageResult) -> None:
@@ -117,64 +205,3 @@ def _plan(item: Work, system: System, engine: Engine, side: _Side, result: Stage
         key = request_key(request)
         side.requests[key] = request
         side.wanted.append((item.evalset.name, system.name, example.id, key))
-
-
-def _answer(
-    side: _Side,
-    engine: Engine,
-    root: Path | None,
-    tuned: bool,
-    result: StageResult,
-    report: Callable[[Progress], None],
-) -> dict[str, Generation]:
-    name: Literal["candidate", "base"] = "candidate" if tuned else "base"
-    if not side.requests:
-        return {}
-    store = Store(root, engine.fingerprint(tuned=tuned)) if root else None
-    stored = store.load() if store else {}
-    answers = {key: stored[key] for key in side.requests if key in stored}
-    missing = [(key, request) for key, request in side.requests.items() if key not in answers]
-    result.counts[name] = {
-        "planned": len(side.wanted),
-        "unique": len(side.requests),
-        "stored": len(answers),
-        "generated": len(missing),
-        "rejected": store.rejected if store else 0,
-    }
-    if missing:
-        answers.update(_generate(missing, engine, store, name, report))
-    result.counts[name]["unsaved"] = store.unsaved if store else 0
-    lost = len(side.requests) - len(answers)
-    if lost:
-        raise EngineError(f"the engine returned no answer for {lost} of {len(side.requests)} prompts")
-    return answers
-
-
-def _generate(
-    missing: Sequence[tuple[str, Request]],
-    engine: Engine,
-    store: Store | None,
-    name: Literal["candidate", "base"],
-    report: Callable[[Progress], None],
-) -> dict[str, Generation]:
-    began = flushed = time.monotonic()
-    made: dict[str, Generation] = {}
-    unsaved: list[tuple[str, Generation]] = []
-    tokens = 0
-    report(Progress(name, 0, len(missing), 0, 0.0))
-    try:
-        for index, generation in engine.generate([request for _, request in missing], tuned=name == "candidate"):
-            key = missing[index][0]
-            made[key] = generation
-            unsaved.append((key, generation))
-            tokens += len(generation.token_ids)
-            now = time.monotonic()
-            report(Progress(name, len(made), len(missing), tokens, now - began))
-            if store and now - flushed > FLUSH_SECONDS:
-                store.append(unsaved)
-                unsaved, flushed = [], now
-    finally:
-        # Ctrl-C or a crash keeps what was done: the same command goes on from here.
-        if store:
-            store.append(unsaved)
-    return made

@@ -11,6 +11,7 @@ from evalsets.types import EvalSet
 from evalsets.wording import shown
 from pytest_ftgate.formats import make_format_check
 from pytest_ftgate.scoring import make_scorer
+from pytest_ftgate.settled import cannot_stop
 
 
 def check_usable(evalset: EvalSet) -> None:
@@ -21,6 +22,9 @@ def check_usable(evalset: EvalSet) -> None:
     for gate in evalset.gates:
         if gate.kind == "format":
             problems += _problems(partial(make_format_check, gate.options, base_dir=folder), evalset, gate.line)
+    if evalset.early_stop and (why := cannot_stop(evalset, evalset.gates)):
+        what = f"expected independent examples with scores of 0 or 1 and no slices, found {why}"
+        problems.append(Problem(shown(evalset.path), None, "early_stop", what, "leave `early_stop` out"))
     if problems:
         raise EvalSetError(problems)
 

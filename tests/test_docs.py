@@ -15,11 +15,20 @@ from evalsets.strictyaml import parse_yaml
 from pytest_ftgate.cli import VERBS
 from pytest_ftgate.options import OPTIONS
 from pytest_ftgate.policy.file import parse_policy, policy_schema
+from pytest_ftgate.receipt.command import verify_parser
 from training.config import training_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/tickets/README.md", "docs/policy.md")
+NAMES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "examples/tickets/README.md",
+    "docs/policy.md",
+    "docs/receipt.md",
+)
 DOCUMENTS = [ROOT / name for name in NAMES]
+FOREIGN = ("pip", "cd", "openssl", "gh", "jq")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTEST_OPTIONS = ("-k", "-n", "--junitxml", "-m", "--lf", "-x")
 
@@ -47,7 +56,10 @@ def test_yaml_snippets_are_what_they_say(text: str) -> None:
         assert schema_problems(parse_yaml(text, path="snippet"), training_schema()) == []
     else:
         assert ".github/workflows" in first
-        check_command(yaml.safe_load(text)["jobs"]["gate"]["steps"][-1]["run"])
+        runs = [step["run"] for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"] if "run" in step]
+        assert runs
+        for run in runs:
+            check_command(run)
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in snippets("toml")])
@@ -76,6 +88,8 @@ def check_command(command: str) -> None:
             assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
         elif program == "ftgate":
             assert words[0] in VERBS, command
+            if words[0] == "verify":
+                verify_parser().parse_args(words[1:])
         elif program == "pytest":
             known = {option.name for option in OPTIONS} | set(PYTEST_OPTIONS)
             options = [word.split("=")[0] for word in words if word.startswith("-")]
@@ -83,7 +97,7 @@ def check_command(command: str) -> None:
         elif program == "python":
             assert words[:2] == ["-m", "training"] or (ROOT / words[0]).is_file(), command
         else:
-            assert program in ("pip", "cd"), command
+            assert program in FOREIGN, command
 
 
 def test_every_option_of_the_plugin_explains_itself() -> None:

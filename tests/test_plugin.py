@@ -194,9 +194,9 @@ def test_a_required_verdict_asks_the_candidate_afresh(project: Project) -> None:
     assert counts["base"]["generated"] == 0
 
 
-def test_cache_off_leaves_nothing_behind(project: Project) -> None:
+def test_cache_off_keeps_no_answers(project: Project) -> None:
     project.gates("evals", "--ft-cache=off")
-    assert not (project.root / ".ftgate").exists()
+    assert not (project.root / ".ftgate" / "cache").exists()
 
 
 # -- pytest's own options, and another engine --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 
@@ -32,9 +33,11 @@ def test_workers_share_one_model_and_agree_with_a_run_without_them(project: Proj
     conftest(project, ".", COUNTING)
     run = project.process(
         *("evals", "bad", "-n", "2", "--ft-model=runs/good", "--ft-cache=off", "--ft-verdict=require"),
-        *("--ft-json=v.json", "--junitxml=j.xml", "-p", "no:hypothesispytest"),
+        *("--ft-json=v.json", "--junitxml=j.xml", "--ft-receipt=r.json", "-p", "no:hypothesispytest"),
     )
     assert run.code == 1, run.out
+    told = json.loads((project.root / "r.json").read_text())["predicate"]
+    assert (told["verdict"], len(told["gates"]), len(told["evalsets"])) == ("BLOCK", 11, 10)
     assert len((project.root / "loads.txt").read_text().splitlines()) == 1
     assert "[100%]" in run.out
     assert not re.search(r"\[(10[1-9]|1[1-9]\d|[2-9]\d\d)%\]", run.out)  # no more than all of the tests
@@ -45,7 +48,7 @@ def test_workers_share_one_model_and_agree_with_a_run_without_them(project: Proj
     assert len(run.junit) == 12
     found = {p.get("name") for p in run.junit["evals.target.eval.yaml.accuracy"].iter("property")}
     assert "ftgate.p" in found
-    assert not {"ftgate.verdict", "ftgate.stage"} & found
+    assert not {"ftgate.verdict", "ftgate.stage", "ftgate.evalset"} & found
 
 
 NO_MODEL = """

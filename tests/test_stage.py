@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pytest_ftgate.engine.protocol import Request
 from pytest_ftgate.errors import EngineError, FtgateError
 from pytest_ftgate.prompting import AnyPrompt, ChatPrompt
 from pytest_ftgate.run import shared_stage
-from pytest_ftgate.stage import Progress, StageResult, Work, run_stage
+from pytest_ftgate.stage import Progress, StageResult, Stopping, Work, run_stage
 from pytest_ftgate.types import Generation
 
 GATES = "accuracy: {min: 0.5}; beats_baseline: {min_gain: 0.05}; forgetting: {max_drop: 0.1}"
@@ -68,7 +68,7 @@ def stage(works: list[Work], engine: CountingEngine, root: Path | None = None, *
 def test_each_answer_reaches_its_example(tmp_path: Path) -> None:
     engine, item = CountingEngine(), work(tmp_path)
     found = stage([item], engine).generations["one"]
-    assert list(found) == ["candidate", "baseline:zero_shot", "baseline:few_shot", "base"]
+    assert list(found) == ["baseline:zero_shot", "baseline:few_shot", "base", "candidate"]
     for example in item.evalset.examples:
         prompt = f"Answer.|{example.fields['q']}".encode()
         for system, tuned in (("candidate", True), ("base", False)):
@@ -141,12 +141,12 @@ def test_what_was_done_before_an_interrupt_is_kept(tmp_path: Path) -> None:
     engine = CountingEngine()
     resumed = stage([item], engine, root)
     assert len(engine.asked) == 24 - 4
-    assert resumed.counts["candidate"]["stored"] == 4
+    assert resumed.counts["base"]["stored"] == 4
     assert resumed.generations == stage([item], CountingEngine()).generations
 
 
 def test_an_engine_that_loses_answers_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="no answer for 2 of 6 prompts"):
+    with pytest.raises(EngineError, match="no answer for 2 of 18 prompts"):
         stage([work(tmp_path)], CountingEngine(lose=2))
 
 
@@ -202,3 +202,89 @@ def test_a_defect_in_the_stage_is_raised_here_and_reported_elsewhere(tmp_path: P
         shared_stage(tmp_path, broken)
     with pytest.raises(FtgateError, match="ZeroDivisionError: deep inside"):
         shared_stage(tmp_path, lambda: pytest.fail("tried again"))
+
+
+# -- asking in rounds --------------------------------------------------------------------------------------------------
+
+
+def rounds(item: Work, enough: int, seen: list[int], *, ends_first: bool = False) -> Work:
+    """`item`, settled once the candidate has answered `enough`; `seen`: how many it had at each look."""
+    order = tuple(e.id for e in reversed(item.evalset.examples))
+
+    def settled(answers: Mapping[str, Mapping[str, Generation]]) -> bool:
+        assert {name: len(found) for name, found in answers.items() if name != "candidate"} == dict.fromkeys(
+            ("baseline:zero_shot", "baseline:few_shot", "base"), len(order)
+        )
+        assert list(answers["candidate"]) == list(order[: len(answers["candidate"])]) or ends_first
+        seen.append(len(answers["candidate"]))
+        return seen[-1] >= enough
+
+    return replace(item, stopping=Stopping(order, settled, ends_first))
+
+
+def test_the_candidate_is_asked_in_rounds_until_all_is_settled(tmp_path: Path) -> None:
+    engine, seen, progress = CountingEngine(), [], []
+    item = work(tmp_path, asked=[f"question {i}" for i in range(20)])
+    result = stage([rounds(item, 7, seen)], engine, chunk=3, report=progress.append)
+    assert seen == [3, 6, 9]
+    assert result.stopped == {"one": 9}
+    assert list(result.generations["one"]["candidate"]) == [f"e{i}" for i in range(11, 20)]
+    assert {k: v for k, v in result.counts["candidate"].items() if k in ("unique", "generated", "spared")} == {
+        "unique": 20, "generated": 9, "spared": 11,
+    }  # fmt: skip
+    assert result.counts["base"]["spared"] == 0
+    assert sum(tuned for tuned, _ in engine.asked) == 9
+    assert (progress[-1].done, progress[-1].total) == (9, 9)  # a live line ends where done is total
+    whole = stage([item], CountingEngine()).generations["one"]
+    assert all(whole["candidate"][i] == g for i, g in result.generations["one"]["candidate"].items())
+
+
+def test_what_is_never_settled_is_asked_completely(tmp_path: Path) -> None:
+    seen: list[int] = []
+    item = work(tmp_path)
+    result = stage([rounds(item, 99, seen)], CountingEngine(), chunk=4)
+    assert (seen, result.stopped) == ([4], {})
+    assert result.generations == stage([item], CountingEngine()).generations
+
+
+def test_stored_answers_change_nothing_about_where_it_stops(tmp_path: Path) -> None:
+    root, asked = tmp_path / "store", [f"question {i}" for i in range(20)]
+    item = work(tmp_path, asked=asked)
+    stage([item], CountingEngine(), root)
+    engine = CountingEngine()
+    result = stage([rounds(item, 7, [])], engine, root, chunk=3)
+    assert (result.stopped, engine.asked) == ({"one": 9}, [])
+    assert result.counts["candidate"]["stored"] == 9
+
+
+def test_an_interrupt_between_rounds_keeps_what_was_done(tmp_path: Path) -> None:
+    root, item = tmp_path / "store", work(tmp_path, asked=[f"question {i}" for i in range(20)])
+    with pytest.raises(KeyboardInterrupt):
+        stage([rounds(item, 7, [])], CountingEngine(stop_after=60 + 5), root, chunk=3)
+    engine = CountingEngine()
+    result = stage([rounds(item, 7, [])], engine, root, chunk=3)
+    assert len(engine.asked) == 9 - 5
+    assert result == replace(stage([rounds(item, 7, [])], CountingEngine(), chunk=3), counts=result.counts)
+
+
+def test_one_eval_set_stops_and_another_goes_on(tmp_path: Path) -> None:
+    asked = [f"question {i}" for i in range(20)]
+    one, two = work(tmp_path / "a", asked=asked), work(tmp_path / "b", asked=asked[10:], name="two")
+    result = stage([rounds(one, 3, []), two], CountingEngine(), chunk=3)
+    assert result.stopped == {"one": 3}
+    assert len(result.generations["two"]["candidate"]) == 10
+    assert len(result.generations["one"]["candidate"]) == 3  # not what the other set happened to ask as well
+
+
+def test_the_longest_and_the_shortest_prompt_go_first(tmp_path: Path) -> None:
+    engine, asked = CountingEngine(), [f"question {i}" for i in range(20)]
+    asked[5], asked[8] = "a very long question, longer than all the others", "q"
+    item = work(tmp_path, asked=asked)
+    result = stage([rounds(item, 2, [], ends_first=True)], engine, chunk=3)
+    assert set(result.generations["one"]["candidate"]) == {"e5", "e8", "e19"}
+
+
+def test_rounds_survive_the_way_through_a_file(tmp_path: Path) -> None:
+    item = work(tmp_path, asked=[f"question {i}" for i in range(20)])
+    result = shared_stage(tmp_path, lambda: stage([rounds(item, 7, [])], CountingEngine(), chunk=3))
+    assert result.stopped == {"one": 9}

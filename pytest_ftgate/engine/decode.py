@@ -10,10 +10,10 @@ from typing import Any
 from pytest_ftgate.engine.kv import PrefixStore, forget_after, keep_rows, roomy_cache, survivors
 from pytest_ftgate.engine.prefix import Tokens
 
-BROKEN = -1
-"""Stands in an answer for a token chosen from NaN or infinity: it is no choice of the model, and ends the row."""
 Ended = Callable[[list[int]], bool]
 """Whether an answer, all tokens so far, has come to a stop string."""
+NO_TOKEN = -1
+"""Ends a row whose logits hold NaN or infinity: the largest of such numbers is any token, and no answer."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,8 @@ def greedy(
 ) -> list[list[int]]:
     """New tokens of each row, the end token included: the likeliest token each time, the first of equals.
 
-    A row ends with a token of `ends`, where `ended` says so, or after `max_new_tokens`; rows that have ended leave.
+    A row ends with a token of `ends`, where `ended` says so, after `max_new_tokens`, or with NO_TOKEN where there is no
+    likeliest one; rows that have ended leave.
     """
     answers: list[list[int]] = [[] for _ in range(len(batch.lengths))]
     rows = list(range(len(answers)))
@@ -78,7 +79,7 @@ def greedy(
         done = []
         for slot, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
             answers[row].append(token)
-            if token == BROKEN or token in ends or ended(answers[row]):
+            if token == NO_TOKEN or token in ends or ended(answers[row]):
                 done.append(slot)
         if len(done) == len(rows) or new == max_new_tokens:
             break
@@ -107,9 +108,17 @@ def step(model: Any, batch: Prompted, chosen: Any) -> Any:
 
 
 def _likeliest(logits: Any) -> Any:
-    # As model.generate does it: in float32, whatever the model computes in. Of numbers with a NaN, that is the largest.
-    largest, token = logits.float().max(dim=-1)
-    return token.masked_fill(~largest.isfinite(), BROKEN)
+    # As model.generate does it: in float32, whatever the model computes in.
+    logits = logits.float()
+    return logits.argmax(dim=-1).masked_fill(not_finite(logits), NO_TOKEN)
+
+
+def not_finite(logits: Any) -> Any:
+    """(rows,) bool: where the largest of a row (rows, vocabulary) is NaN or infinite; half precision overflows so.
+
+    A NaN anywhere is the largest. Minus infinity is how some models rule a token out.
+    """
+    return ~logits.amax(dim=-1).isfinite()
 
 
 def rewind(batch: Prompted) -> None:

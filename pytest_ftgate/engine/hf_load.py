@@ -86,6 +86,8 @@ def load(candidate: Candidate, settings: Settings) -> Sides:
     if base_tokenizer.chat_template is None:
         # A base without a template is asked in the candidate's, so that both sides see the same words.
         base_tokenizer.chat_template = tuned_tokenizer.chat_template
+    if candidate.kind == "base":
+        return Sides(base, base, base_tokenizer, base_tokenizer, {**facts, "base": "loaded alone"})
     if candidate.kind == "model":
         tuned = _load_model(candidate.path, device, dtype, settings.quantize)
         facts["base"] = "loaded separately"

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pytest_ftgate.engine import rendering
-from pytest_ftgate.engine.decode import BROKEN
+from pytest_ftgate.engine.decode import NO_TOKEN
 from pytest_ftgate.engine.prefix import Tokens
 from pytest_ftgate.engine.protocol import Request
 from pytest_ftgate.errors import EngineError
@@ -78,9 +78,9 @@ def at_stop(tokenizer: Any, stop: Sequence[str]) -> Callable[[list[int]], bool]:
 def finish(
     tokenizer: Any, request: Request, answer: Sequence[int], ends: AbstractSet[int], logprobs: dict[str, float] | None
 ) -> Generation:
-    """The Generation of an answer's tokens, which end where the row ended."""
-    if BROKEN in answer[-1:] or not _finite(logprobs):
-        return _broken(request)
+    """The Generation of an answer's tokens, which end where the row ended; an error where a number is not finite."""
+    if NO_TOKEN in answer or not _finite(logprobs):
+        return _not_finite(request)
     ended = bool(answer) and answer[-1] in ends
     said = list(answer[:-1] if ended else answer)
     stopped = bool(request.stop) and _holds_stop(tokenizer, said, request.stop)
@@ -98,7 +98,7 @@ def finish(
 def weighed(request: Request, first_label: Tokens, logprobs: dict[str, float]) -> Generation:
     """The Generation of a Request that asked for nothing but log-probabilities."""
     if not _finite(logprobs):
-        return _broken(request)
+        return _not_finite(request)
     return Generation("", first_label, "stop", len(request.token_ids), label_logprobs=logprobs)
 
 
@@ -106,8 +106,8 @@ def _finite(logprobs: dict[str, float] | None) -> bool:
     return all(math.isfinite(value) for value in (logprobs or {}).values())
 
 
-def _broken(request: Request) -> Generation:
-    why = "the model's logits hold NaN or infinity (half precision overflowed?)"
+def _not_finite(request: Request) -> Generation:
+    why = "the model's logits hold NaN or infinity"
     return Generation("", (), "error", len(request.token_ids), error=why)
 
 

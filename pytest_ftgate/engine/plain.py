@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from pytest_ftgate.engine.decode import BROKEN, Ended
+from pytest_ftgate.engine.decode import NO_TOKEN, Ended, not_finite
 from pytest_ftgate.engine.prefix import Tokens
 
 
@@ -34,10 +34,10 @@ def generate(
     def at_stop(so_far: Any, scores: Any, **kwargs: Any) -> Any:
         return torch.tensor([ended(row) for row in so_far[:, width:].tolist()], device=so_far.device)
 
-    sound: list[Any] = []
+    broken: list[Any] = []
 
     def look_on(so_far: Any, scores: Any) -> Any:
-        sound.append(scores.max(dim=-1).values.isfinite())
+        broken.append(not_finite(scores.float()))
         return scores
 
     out = model.generate(
@@ -47,15 +47,14 @@ def generate(
         stopping_criteria=StoppingCriteriaList([at_stop]),
         logits_processor=[look_on],
     )
-    new = out[:, width:]
-    new = new.masked_fill(~torch.stack(sound, dim=1)[:, : new.shape[1]], BROKEN)
+    new = out[:, width:].masked_fill(torch.stack(broken, dim=1), NO_TOKEN)
     return [_own_tokens(row, ends, ended) for row in new.tolist()]
 
 
 def _own_tokens(row: list[int], ends: AbstractSet[int], ended: Ended) -> list[int]:
     """Without what fills a row up until the last one of its batch has ended."""
     for place, token in enumerate(row, 1):
-        if token == BROKEN or token in ends or ended(row[:place]):
+        if token == NO_TOKEN or token in ends or ended(row[:place]):
             return row[:place]
     return row
 

@@ -10,6 +10,7 @@ from evalsets.types import EvalSet, GateSpec
 from pytest_ftgate import stats
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.measure import APPROXIMATE, Levels
+from pytest_ftgate.partial import Part
 from pytest_ftgate.prompting import question_text
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.scoring import make_scorer
@@ -30,6 +31,8 @@ class GateInput:
     gate: GateSpec
     answers: Answers
     levels: Levels
+    part: Part | None = None
+    """Where the candidate was not asked everything, by plan: `evalset` then holds the examples answered."""
     clusters: tuple[str | None, ...] = field(init=False, compare=False)
     """What each example is one observation of, in order; None: of itself.
 
@@ -65,7 +68,13 @@ class GateInput:
     def counted(self, n: int) -> str:
         """`60 examples`; `12 clusters (60 examples)`"""
         total = len(self.evalset.examples)
+        if self.part:
+            return f"the {n} examples answered"
         return f"{n} {self.unit}" if self.unit == "examples" else f"{n} {self.unit} ({total} examples)"
+
+    def p(self, value: float) -> str:
+        """`(p = 0.012)`"""
+        return f"(p = {value:.2g}{self.part.reach if self.part else ''})"
 
 
 def decide(p_good: float, p_bad: float, levels: Levels) -> Outcome:

@@ -37,7 +37,9 @@ def judge_paired(given: GateInput) -> Verdict:
         )
         for name in references
     )
-    if not gain and comparisons[0].base <= given.gate.bound:
+    if given.part:
+        comparisons = tuple(given.part.bounded(c) for c in comparisons)
+    elif not gain and comparisons[0].base <= given.gate.bound:
         # Where the base can do nothing, nothing can be lost: such a set would pass every candidate.
         summary = f"the base scores {comparisons[0].base:.1%}: it cannot lose more than {exact_points(-delta0)}"
         fix = "use general queries that the base answers well, or a smaller max_drop"
@@ -55,15 +57,22 @@ def _paired_verdict(
     outcome = decide(hardest.p_good, bad.p_bad, levels)
     decisive, reason, fix = hardest, "", ""
     if outcome == "PASS":
-        end = f"certified (p = {hardest.p_good:.2g})"
+        end = f"certified {given.p(hardest.p_good)}"
     elif outcome == "FAIL":
         decisive = bad
-        end, fix = _proven(bad, gain=gain)
+        end, fix = _proven(bad, given.p(bad.p_bad), gain=gain)
     else:
         ours, theirs = (unit_means(scores[name], given.clusters) for name in ("candidate", hardest.reference))
-        shortfall = paired_shortfall(hardest, ours, theirs, levels.alpha, unit=given.unit)
+        planned = hardest
+        if given.part:
+            planned = given.part.planned_pair(hardest)
+            theirs = [planned.base] * planned.n
+        shortfall = paired_shortfall(planned, ours, theirs, levels.alpha, unit=given.unit)
         reason, fix = shortfall.reason, shortfall.fix
-        end = f"not certified (p = {hardest.p_good:.2g}): {shortfall.why}"
+        end = f"not certified {given.p(hardest.p_good)}: {shortfall.why}"
+    details: dict[str, object] = {"method": decisive.method, "reference": decisive.reference, "p_bad": decisive.p_bad}
+    if given.part:
+        end, details = f"{end}; {given.part.sentence}", {**details, **given.part.details}
     verdict = Verdict(
         gate=given.name,
         kind=given.gate.kind,
@@ -78,7 +87,7 @@ def _paired_verdict(
         worst=_most_lost(given, scores["candidate"], scores[decisive.reference]),
         reason=reason,
         comparisons=comparisons,
-        details={"method": decisive.method, "reference": decisive.reference, "p_bad": decisive.p_bad},
+        details=details,
     )
     lost = [r - c for c, r in zip(scores["candidate"], scores[decisive.reference], strict=True)]
     return with_slices(given, verdict, _slice_measure(given, scores), lost)
@@ -119,9 +128,9 @@ def _slice_measured(
     return Measured(name, c.n, c.delta, c.interval, delta0, c.p_good, c.p_bad, c.method, shortfall)
 
 
-def _proven(bad: Comparison, *, gain: bool) -> tuple[str, str]:
+def _proven(bad: Comparison, p: str, *, gain: bool) -> tuple[str, str]:
     """(what a FAIL has proven, what to do about it)"""
-    bound, p = exact_points(abs(bad.delta0)), f"(p = {bad.p_bad:.2g})"
+    bound = exact_points(abs(bad.delta0))
     if gain:
         rung = bad.reference.partition(":")[2]
         return f"proven to gain less {p}", f"ship the prompt of rung {rung} instead, or train for what it cannot do"

@@ -87,7 +87,9 @@ def _rate_verdict(
     note: str = "",
     fix: str = "",
 ) -> Verdict:
-    bound = given.gate.bound
+    bound, part = given.gate.bound, given.part
+    if part:
+        rate = part.bounded_rate(rate, bound, given.levels)
     low, high = rate.interval
     summary = said.format(v=f"{rate.value:.1%}", counted=given.counted(rate.n))
     summary += f" (95% interval {low:.1%} to {high:.1%}{said_approximate(rate.method)}{note})"
@@ -96,14 +98,17 @@ def _rate_verdict(
     if outcome == "PASS":
         fix = ""
         certified = max(math.floor(1000 * rate.certified) / 1000, bound)
-        summary += f", {exact_percent(certified)} certified (p = {rate.p_good:.2g})"
+        summary += f", {exact_percent(certified)} certified {given.p(rate.p_good)}"
     elif outcome == "FAIL":
-        summary += f", proven to be below (p = {rate.p_bad:.2g})"
+        summary += f", proven to be below {given.p(rate.p_bad)}"
     else:
         units = unit_means(values, given.clusters)
-        shortfall = rate_shortfall(rate, units, bound, given.levels.alpha, unit=given.unit)
+        planned = part.planned_rate(rate) if part else rate
+        shortfall = rate_shortfall(planned, units, bound, given.levels.alpha, unit=given.unit)
         reason, fix = shortfall.reason, shortfall.fix
-        summary += f", not certified (p = {rate.p_good:.2g}): {shortfall.why}"
+        summary += f", not certified {given.p(rate.p_good)}: {shortfall.why}"
+    if part:
+        summary, details = f"{summary}; {part.sentence}", {**details, **part.details}
     verdict = Verdict(
         gate=given.name,
         kind=given.gate.kind,

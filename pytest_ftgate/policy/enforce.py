@@ -90,7 +90,13 @@ def settle(policy: Policy, asked: GateSpec, used: GateSpec, verdict: Verdict) ->
 
 
 def judged_on(verdict: Verdict) -> int:
-    """Units that a pass rests on: where examples stand in the training data, the clean ones."""
+    """Units that a pass rests on: where examples stand in the training data, the clean ones.
+
+    Where asking stopped because the rest could change nothing, the pass is one of all that was planned.
+    """
+    planned = verdict.details.get("planned")
+    if isinstance(planned, int) and "stopped_early_after" not in verdict.details:
+        return planned
     contamination = verdict.details.get("contamination")
     clean = contamination.get("clean") if isinstance(contamination, Mapping) else None
     return min(verdict.n, clean["n"]) if isinstance(clean, Mapping) else verdict.n

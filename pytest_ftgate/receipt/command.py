@@ -35,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """The exit codes stand in EPILOG."""
-    args = _parser().parse_args(argv)
+    args = verify_parser().parse_args(argv)
     if args.require_signature and not args.key:
         print("error: --require-signature needs the --key that must have signed", file=sys.stderr)
         return v.USAGE
@@ -54,7 +54,8 @@ def main(argv: Sequence[str]) -> int:
     return answer.code
 
 
-def _parser() -> argparse.ArgumentParser:
+def verify_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = _Parser(
         prog="ftgate verify",
         description="Ask whether a receipt says SHIP for exactly the files of this directory.",

@@ -6,7 +6,6 @@ environment but the few below, in a fixed alphabet.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,14 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
-from evalsets.digests import text_sha256
 from evalsets.types import Json
 from pytest_ftgate import __version__
 from pytest_ftgate.identity import Candidate
+from pytest_ftgate.policy.types import PolicyInForce
 from pytest_ftgate.receipt.files import IGNORED, dir_hash
 from pytest_ftgate.receipt.form import PREDICATE_TYPE, STATEMENT_TYPE, TIME, VERIFIER
 from pytest_ftgate.report.sanitise import visible
-from pytest_ftgate.required import EvalSetFile
 from pytest_ftgate.snapshot import Snapshot
 from pytest_ftgate.stage import StageResult
 from pytest_ftgate.types import Verdict
@@ -49,16 +47,6 @@ CI = {
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """What a run had to pass."""
-
-    digest: str
-    """sha256 over the gates of every eval set on disk, their bounds, the level, and the policy file."""
-    file: str | None
-    """sha256 of ftgate.toml; None where there is none."""
-
-
-@dataclass(frozen=True, slots=True)
 class Judged:
     """Everything that a receipt tells of a run."""
 
@@ -73,7 +61,9 @@ class Judged:
     """Every answer; None where no gate asked a model."""
     evalsets: Mapping[str, Mapping[str, Json]]
     """Name -> digest, n, distinct, ... as judged."""
-    policy: Policy
+    policy: PolicyInForce
+    policy_file: str | None
+    """sha256 of ftgate.toml; None where there is none, or it stands at a ref."""
     results: str | None
     """sha256 of the file of --ft-json; None where none was written."""
     at: datetime
@@ -82,13 +72,6 @@ class Judged:
     """How long the receipt is valid."""
     attempts: Json = None
     """How often this candidate was judged before."""
-
-
-def policy_of(required: Sequence[EvalSetFile], alpha: float, *, file: str | None = None) -> Policy:
-    """The Policy of these eval sets; `file` is the sha256 of a policy file that was applied."""
-    gates = {f.name: [[g.kind, g.bound, dict(g.options)] for g in f.gates] for f in required}
-    content = {"alpha": alpha, "evalsets": gates, "file": file, "version": 1}
-    return Policy(text_sha256(json.dumps(content, sort_keys=True, allow_nan=False)), file)
 
 
 def statement(judged: Judged, environ: Mapping[str, str] = os.environ) -> dict[str, Json]:
@@ -110,7 +93,12 @@ def statement(judged: Judged, environ: Mapping[str, str] = os.environ) -> dict[s
             "effect": judged.engine.get("effect"),
         },
         "base": _base(judged),
-        "policy": {"digest": {"sha256": judged.policy.digest}, "file": judged.policy.file},
+        "policy": {
+            "digest": {"sha256": judged.policy.digest},
+            "uri": visible(judged.policy.uri, limit=200),
+            "file": judged.policy_file,
+            "changedInThisChange": judged.policy.changed_in_this_change,
+        },
         "evalsets": [{"name": name, **dict(facts)} for name, facts in sorted(judged.evalsets.items())],
         "runtime": {RUNTIME[key]: judged.engine[key] for key in RUNTIME if key in judged.engine},
         "coverage": _coverage(judged),

@@ -21,8 +21,8 @@ class Answer:
     system: str
     """`candidate` · `baseline:<rung>` · `base`"""
     text: str
-    finish_reason: FinishReason | Literal["missing"]
-    """As in Generation; `missing`: this run holds no answer of this System."""
+    finish_reason: FinishReason | Literal["missing", "spared"]
+    """As in Generation; `missing`: this run holds no answer of this System; `spared`: none was needed."""
     score: float | None
     """In [0, 1]; None where the answer could not be scored."""
     explanation: str

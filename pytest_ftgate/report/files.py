@@ -45,7 +45,7 @@ def write_html(
         counts=counts,
         withheld=stage.withheld if stage else {},
         command=command,
-        rows=example_rows(sets, answered),
+        rows=example_rows(sets, answered, stage.stopped if stage else {}),
         notes=(*notes, *unread),
     )
     write_text(path, render_html(data))
@@ -56,7 +56,12 @@ def _load(paths: Mapping[str, Path]) -> tuple[list[EvalSet], list[str]]:
     notes: list[str] = []
     for name, path in paths.items():
         try:
-            sets.append(load_evalset(path))
+            evalset = load_evalset(path)
         except InputError as error:
             notes.append(f"The examples of {name} are not listed: {visible(str(error), limit=300)}")
+        else:
+            if evalset.attempts.feedback == "sealed":
+                notes.append(f"The examples of {name} are not listed: its feedback is sealed")
+            else:
+                sets.append(evalset)
     return sets, notes

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pytest_ftgate.measure import APPROXIMATE
 from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.plots import bound_text, is_share, percent, points, short
+from pytest_ftgate.report.terminal import units
 from pytest_ftgate.types import Comparison, Outcome, Verdict
 
 TITLES = ("gate", "candidate", "reference", "delta", "95% interval", "needs", "n", "p", "verdict")
@@ -47,9 +48,12 @@ def _rows(verdict: Verdict) -> list[list[Html | str]]:
     mark = outcome_mark(verdict.outcome)
     reason = el("small", f" {verdict.reason}") if verdict.reason else Html()
     gate, outcome = el("b", verdict.gate), join([mark, reason])
-    n = str(verdict.n) if verdict.n else "-"
+    n = units(verdict, verdict.n) if verdict.n else "-"
     if verdict.comparisons:
-        return [_pair(c, gate if i == 0 else "", outcome if i == 0 else "") for i, c in enumerate(verdict.comparisons)]
+        return [
+            _pair(c, units(verdict, c.n), gate if i == 0 else "", outcome if i == 0 else "")
+            for i, c in enumerate(verdict.comparisons)
+        ]
     if verdict.value is None or verdict.bound is None:
         return [[gate, "not judged" if verdict.outcome == "PASS" else "-", "", "", "", "", n, "", outcome]]
     if verdict.kind == "overlap":
@@ -67,7 +71,7 @@ def outcome_mark(outcome: Outcome) -> Html:
     return el("span", f"{MARKS[outcome]} {outcome}", class_=f"outcome {outcome.lower()}")
 
 
-def _pair(c: Comparison, gate: Html | str, outcome: Html | str) -> list[Html | str]:
+def _pair(c: Comparison, n: str, gate: Html | str, outcome: Html | str) -> list[Html | str]:
     return [
         gate,
         percent(c.candidate),
@@ -75,7 +79,7 @@ def _pair(c: Comparison, gate: Html | str, outcome: Html | str) -> list[Html | s
         f"{points(c.delta)} points",
         interval_text(c.interval, points),
         bound_text(c.delta0, above=True, signed=True),
-        str(c.n),
+        n,
         p_text(c.p_good, c.method),
         outcome,
     ]

@@ -160,7 +160,9 @@ def _tallies(data: ReportData) -> list[list[str]]:
         cut = sum(reason == "length" for reason, _ in answers)
         mean = f"{sum(scores) / len(scores):.3f}" if scores else "-"
         withheld = data.withheld.get(f"{evalset}/{system}", 0)
-        counts = [len(answers), mean, lost, cut, len(answers) - lost - len(scores), withheld]
+        asked = sum(reason != "spared" for reason, _ in answers)
+        total = f"{asked} of {len(answers)}" if asked < len(answers) else asked
+        counts = [total, mean, lost, cut, asked - lost - len(scores), withheld]
         found.append([evalset, system, *map(str, counts)])
     return found
 

@@ -22,6 +22,7 @@ def verdict_json(
     command: str,
     *,
     policy: Mapping[str, Json],
+    ledger: Mapping[str, Json],
 ) -> str:
     """Sorted keys, UTF-8, no NaN; `version` names the schema."""
     content = {
@@ -35,5 +36,6 @@ def verdict_json(
         "counts": dict(counts),
         "command": command,
         "policy": dict(policy),
+        "ledger": dict(ledger),
     }
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=True) + "\n"

@@ -79,7 +79,7 @@ def scale_for(values: Sequence[float], *, low: float, high: float) -> Scale:
 def forest_plot(verdicts: Sequence[Verdict]) -> Html:
     """Value, interval and bound of every gate, and of every rung of beats_baseline, by what is measured."""
     rates, differences, leaks = _strips(verdicts)
-    unjudged = [v.gate for v in verdicts if v.value is None]
+    unjudged = [v.gate for v in verdicts if v.value is None and "sealed" not in v.details]
     legend = (
         "Dot: measured. Bar: its two-sided 95% interval. Dashed line: the bound; the shaded side is not good enough. "
         "A gate passes on a one-sided test at 5%, so the bar of a gate that passed may just reach the bound."

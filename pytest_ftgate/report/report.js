@@ -55,6 +55,7 @@
 
   const words = (answer) => {
     if (answer.finish === "error" || answer.finish === "missing") return "no answer";
+    if (answer.finish === "spared") return "not asked: not needed";
     const score = answer.score === null ? "not scored" : answer.score.toFixed(2);
     return answer.finish === "length" ? `${score}, cut off` : score;
   };

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -38,16 +38,21 @@ class Flips:
 
 
 def example_rows(
-    evalsets: Sequence[EvalSet], generations: Mapping[str, Mapping[str, Mapping[str, Generation]]]
+    evalsets: Sequence[EvalSet],
+    generations: Mapping[str, Mapping[str, Mapping[str, Generation]]],
+    stopped: Container[str] = (),
 ) -> tuple[ExampleRow, ...]:
-    """One row per example of each EvalSet; `generations` is EvalSet name -> System name -> example id -> Generation."""
-    return tuple(row for evalset in evalsets for row in _rows(evalset, generations.get(evalset.name, {})))
+    """One row per example of each EvalSet; `generations` is EvalSet name -> System name -> example id -> Generation.
+
+    `stopped`: names of those whose gates were settled before the candidate was asked everything.
+    """
+    return tuple(row for e in evalsets for row in _rows(e, generations.get(e.name, {}), stopped=e.name in stopped))
 
 
-def _rows(evalset: EvalSet, answers: Mapping[str, Mapping[str, Generation]]) -> Iterable[ExampleRow]:
+def _rows(evalset: EvalSet, answers: Mapping[str, Mapping[str, Generation]], *, stopped: bool) -> Iterable[ExampleRow]:
     order = ["candidate", *(f"baseline:{rung.name}" for rung in evalset.baselines), "base"]
     systems = [name for name in order if name in answers or name == "candidate"]
-    judge, check = _scorer(evalset), _format_check(evalset)
+    judge, check = _scorer(evalset, stopped=stopped), _format_check(evalset)
     prompts = build_prompts(evalset, CANDIDATE).prompts
     for example, prompt in zip(evalset.examples, prompts, strict=True):
         got = [answers.get(name, {}).get(example.id) for name in systems]
@@ -56,7 +61,7 @@ def _rows(evalset: EvalSet, answers: Mapping[str, Mapping[str, Generation]]) -> 
         yield ExampleRow(evalset.name, example.id, _turns(prompt), _reference(example.target), shown, violation)
 
 
-def _scorer(evalset: EvalSet) -> Callable[[str, Example, Generation | None], Answer]:
+def _scorer(evalset: EvalSet, *, stopped: bool) -> Callable[[str, Example, Generation | None], Answer]:
     """The same scorer that the gates use, one answer at a time: one that cannot be scored does not hide the others."""
     scorer: Scorer | None = None
     why = "the eval set has no scorer"
@@ -67,6 +72,8 @@ def _scorer(evalset: EvalSet) -> Callable[[str, Example, Generation | None], Ans
             why = str(error)
 
     def judge(system: str, example: Example, got: Generation | None) -> Answer:
+        if got is None and stopped and system == CANDIDATE.name:
+            return Answer(system, "", "spared", None, "not asked: no answer could change what the gates decide")
         if got is None:
             return Answer(system, "", "missing", None, "not answered in this run")
         if got.finish_reason == "error":

@@ -63,13 +63,16 @@ def _grade(answer: Answer) -> str:
 
 
 def _silence(answer: Answer) -> str:
+    if answer.finish_reason == "spared":
+        return "(not asked)"
     return "(no answer)" if answer.finish_reason in ("error", "missing") else "(empty)"
 
 
 def score_words(answer: Answer) -> str:
     """`1.00, cut off`"""
     score = "not scored" if answer.score is None else f"{answer.score:.2f}"
-    return {"stop": score, "length": f"{score}, cut off"}.get(answer.finish_reason, answer.finish_reason)
+    words = {"stop": score, "length": f"{score}, cut off", "spared": "not needed"}
+    return words.get(answer.finish_reason, answer.finish_reason)
 
 
 def rows_section(data: ReportData) -> Html:

@@ -79,6 +79,7 @@ def counts_line(counts: Mapping[str, Mapping[str, int]]) -> str:
     """How many answers were generated and how many were known already."""
     parts = [
         f"{side}: {c['generated']} generated, {c['stored']} from the store"
+        + (f", {c['spared']} not needed" if c.get("spared") else "")
         + (f", {c['rejected']} damaged lines ignored" if c.get("rejected") else "")
         + (f", {c['unsaved']} could not be stored in .ftgate/cache" if c.get("unsaved") else "")
         for side, c in counts.items()
@@ -119,7 +120,7 @@ def _rows(verdict: Verdict) -> list[list[str]]:
             "",
             _interval(verdict.interval, "{:.3f}"),
             f">= {verdict.bound:g}",
-            str(verdict.n),
+            units(verdict, verdict.n),
             _p(verdict.p_value, str(verdict.details.get("method", ""))),
             verdict.outcome,
         ]
@@ -148,10 +149,16 @@ def _pair_row(verdict: Verdict, c: Comparison, *, first: bool) -> list[str]:
         f"{c.delta:+.3f}",
         _interval(c.interval, "{:+.3f}"),
         f"> {c.delta0:+g}",
-        str(c.n),
+        units(verdict, c.n),
         _p(c.p_good, c.method),
         verdict.outcome if first else "",
     ]
+
+
+def units(verdict: Verdict, n: int) -> str:
+    """`320`; `120 of 320` where the rest could change nothing and was not asked."""
+    planned = verdict.details.get("planned")
+    return f"{n} of {planned}" if isinstance(planned, int) and planned > n else str(n)
 
 
 def _interval(interval: tuple[float, float] | None, form: str) -> str:

@@ -27,8 +27,10 @@ from .paired import (
     rejection_region,
 )
 from .planning import (
+    PLAN_EXACT_MAX_N,
     GateTest,
     best_p_value,
+    examples_approximate,
     examples_for_floor_power,
     examples_for_power,
     examples_needed_at_best,
@@ -37,6 +39,7 @@ from .planning import (
     losses_tolerated,
     margin_at_power,
     paired_power,
+    paired_power_approximate,
     smallest_margin,
     successes_needed,
 )
@@ -51,17 +54,21 @@ from .sequential import (
     early_paired,
     final_level,
     floor_e_value,
+    floor_e_values,
     paired_e_value,
+    paired_e_values,
 )
-from .tango import tango_interval, tango_z
+from .tango import Floats, tango_interval, tango_z
 
 __all__ = [
     "EXACT_MAX_N",
     "MIN_CLUSTERS",
     "PLANNED_POWER",
+    "PLAN_EXACT_MAX_N",
     "ClusteredTest",
     "Curtailment",
     "Decision",
+    "Floats",
     "GateTest",
     "NotApproximable",
     "Reason",
@@ -84,11 +91,13 @@ __all__ = [
     "early_floor",
     "early_level",
     "early_paired",
+    "examples_approximate",
     "examples_for_floor_power",
     "examples_for_power",
     "examples_needed_at_best",
     "final_level",
     "floor_e_value",
+    "floor_e_values",
     "floor_power",
     "gains_needed",
     "graded_interval",
@@ -99,9 +108,11 @@ __all__ = [
     "losses_tolerated",
     "margin_at_power",
     "paired_e_value",
+    "paired_e_values",
     "paired_method",
     "paired_p_value",
     "paired_power",
+    "paired_power_approximate",
     "region_probability",
     "rejection_region",
     "smallest_margin",

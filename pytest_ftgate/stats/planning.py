@@ -164,15 +164,38 @@ def examples_for_power(
 
 def _examples_approximate(delta0: float, delta: float, flip_rate: float, alpha: float, power: float) -> int:
     """Examples for this power if Tango's statistic were normal, with its variances at the truth and at the null."""
+    null, truth = _deviations(delta0, delta, flip_rate)
+    spread = -special.ndtri(alpha) * null + special.ndtri(power) * truth
+    return max(math.ceil((max(float(spread), 0.0) / (delta - delta0)) ** 2), 1)
+
+
+def _deviations(delta0: float, delta: float, flip_rate: float) -> tuple[float, float]:
+    """Standard deviation of one pair's difference under the null next to this truth, and under the truth."""
     gain_rate, loss_rate = _rates(delta, flip_rate)
     # Tango's restricted estimate of the loss rate, at the table expected under the truth.
     linear = -gain_rate - loss_rate + (2.0 - gain_rate + loss_rate) * delta0
     constant = -loss_rate * delta0 * (1.0 - delta0)
     null_loss = max((-linear + math.sqrt(max(linear * linear - 8.0 * constant, 0.0))) / 4.0, 0.0)
     null_variance = 2.0 * null_loss + delta0 * (1.0 - delta0)
-    spread = -special.ndtri(alpha) * math.sqrt(max(null_variance, 0.0))
-    spread += special.ndtri(power) * math.sqrt(max(flip_rate - delta * delta, 0.0))
-    return max(math.ceil((max(float(spread), 0.0) / (delta - delta0)) ** 2), 1)
+    return math.sqrt(max(null_variance, 0.0)), math.sqrt(max(flip_rate - delta * delta, 0.0))
+
+
+def paired_power_approximate(n: int, *, delta0: float, delta: float, flip_rate: float, alpha: float = 0.05) -> float:
+    """`paired_power` by the normal approximation of Tango's test: at once, at any n."""
+    check_count("n", n, least=1)
+    check_open("alpha", alpha, 0.0, 1.0)
+    null, truth = _deviations(delta0, delta, flip_rate)
+    shift = math.sqrt(n) * (delta - delta0) + float(special.ndtri(alpha)) * null
+    return float(special.ndtr(shift / max(truth, 1e-12)))
+
+
+def examples_approximate(
+    *, delta0: float, delta: float, flip_rate: float, alpha: float = 0.05, power: float = 0.8
+) -> int | None:
+    """`examples_for_power` by the normal approximation: at once; None where delta <= delta0."""
+    check_open("power", power, 0.0, 1.0)
+    check_open("alpha", alpha, 0.0, 1.0)
+    return None if delta <= delta0 else _examples_approximate(delta0, delta, flip_rate, alpha, power)
 
 
 def margin_at_power(n: int, *, flip_rate: float, alpha: float = 0.05, power: float = 0.8) -> float | None:

@@ -124,7 +124,7 @@ def floor_e_value(successes: int, done: int, *, p0: float) -> float:
     """Evidence against a rate <= p0 after `done` examples."""
     check_successes(successes, done)
     check_open("p0", p0, 0.0, 1.0)
-    return float(_mixture((np.array(successes), np.array(done - successes)), (1.0 - p0, -p0), p0))
+    return float(floor_e_values(np.array(successes), np.array(done), p0=p0))
 
 
 def ceiling_e_value(successes: int, done: int, *, p0: float) -> float:
@@ -132,7 +132,12 @@ def ceiling_e_value(successes: int, done: int, *, p0: float) -> float:
     return floor_e_value(done - successes, done, p0=1.0 - p0)
 
 
-def paired_e_values(gains: Ints, losses: Ints, done: int, *, delta0: float) -> Floats:
+def floor_e_values(successes: Ints, done: Ints, *, p0: float) -> Floats:
+    """`floor_e_value` for arrays of counts of one shape; the counts are not checked."""
+    return _mixture((successes, done - successes), (1.0 - p0, -p0), p0)
+
+
+def paired_e_values(gains: Ints, losses: Ints, done: int | Ints, *, delta0: float) -> Floats:
     """`paired_e_value` for arrays of counts of one shape; the counts are not checked."""
     counts = (gains, losses, done - gains - losses)
     return _mixture(counts, (1.0 - delta0, -1.0 - delta0, -delta0), 1.0 + delta0)

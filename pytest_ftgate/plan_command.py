@@ -1,0 +1,184 @@
+"""`ftgate plan EVALS...`: what each gate can show with its examples, before a model is loaded.
+
+Exit 0 if every gate can pass, 1 if one cannot, 4 if an eval set cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from evalsets.errors import InputError
+from evalsets.files import write_text
+from evalsets.loader import EVALSET_SUFFIX, load_evalset
+from evalsets.types import EvalSet
+from pytest_ftgate import stats
+from pytest_ftgate.planning import exact_percent, exact_points
+from pytest_ftgate.preflight import FLIPS, GAIN, Assumed, Question, why_not
+from pytest_ftgate.report.sanitise import visible
+from pytest_ftgate.usable import check_usable
+
+CAN, CANNOT, UNUSABLE = 0, 1, 4
+MARGINS = (0.01, 0.02, 0.03, 0.05, 0.10)
+FLIP_RATES = {"forgetting": (0.02, 0.05, 0.10, 0.20), "beats_baseline": (0.15, 0.20, 0.30, 0.40)}
+TITLES = ("gate", "n", "bound", "can pass", "at least needed", "strictest bound", "assumed", "power", "n for {power}")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known of one gate before the run."""
+
+    question: Question
+    assumed: Assumed
+    power: float | None
+    """Chance to pass under the assumption; None where graded scores decide."""
+    examples: int | None
+    """Examples for the power asked for."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    args = _parser().parse_args(argv)
+    try:
+        evalsets = [_load(path) for path in _files(args.evals)]
+    except InputError as err:
+        print(err, file=sys.stderr)
+        return UNUSABLE
+    except OSError as err:
+        print(f"{err.filename}: expected a file that can be read, found: {err.strerror}", file=sys.stderr)
+        return UNUSABLE
+    if not evalsets:
+        names = visible(", ".join(args.evals), limit=200)
+        print(f"{names}: expected *{EVALSET_SUFFIX} files, found none. Fix: name one, or their folder", file=sys.stderr)
+        return UNUSABLE
+    rows = [row for evalset in evalsets for row in _rows(evalset, args)]
+    if args.json is not None:
+        try:
+            write_text(Path(args.json), json.dumps(_to_json(rows, args), indent=2, allow_nan=False) + "\n")
+        except OSError as err:
+            print(f"{args.json}: expected a file that can be written, found: {err.strerror}", file=sys.stderr)
+            return UNUSABLE
+    print(_render(rows, args))
+    return CAN if all(row.question.can_pass for row in rows) else CANNOT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ftgate plan", description=__doc__)
+    parser.add_argument("evals", nargs="+", metavar="EVALS", help="eval-set files, or folders of them")
+    parser.add_argument("--alpha", type=_share, default=0.05, help="one-sided error rate of each gate (default 0.05)")
+    parser.add_argument("--power", type=_share, default=stats.PLANNED_POWER, help="chance to plan for (default 0.8)")
+    flips = ", ".join(f"{rate:g} for {kind}" for kind, rate in FLIPS.items())
+    parser.add_argument(
+        "--flip-rate",
+        type=_share,
+        help=f"share of examples on which candidate and reference differ (default {flips})",
+    )
+    parser.add_argument("--json", metavar="OUT", help="write the same numbers to this file")
+    return parser
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text!r}")
+    return value
+
+
+def _files(names: Sequence[str]) -> list[Path]:
+    found: list[Path] = []
+    for name in names:
+        path = Path(name)
+        found += sorted(path.rglob(f"*{EVALSET_SUFFIX}")) if path.is_dir() else [path]
+    return list(dict.fromkeys(found))
+
+
+def _load(path: Path) -> EvalSet:
+    evalset = load_evalset(path)
+    check_usable(evalset)
+    return evalset
+
+
+def _rows(evalset: EvalSet, args: argparse.Namespace) -> list[Row]:
+    rows = []
+    for gate in evalset.gates:
+        if gate.kind == "overlap":
+            continue
+        question = Question.of(evalset, gate, args.alpha)
+        assumed = Assumed.of(question, args.flip_rate)
+        rows.append(Row(question, assumed, assumed.power(question), assumed.examples(question, args.power)))
+    return rows
+
+
+def _render(rows: Sequence[Row], args: argparse.Namespace) -> str:
+    titles = [title.format(power=f"{args.power:.0%}") for title in TITLES]
+    table = tabulate([_cells(row) for row in rows], headers=titles, tablefmt="simple", disable_numparse=True)
+    parts = [visible(line, limit=400) for line in table.splitlines()]
+    parts += ["", *(f"{row.question.gate}: {why}" for row in rows if (why := why_not(row.question)))]
+    for kind, what in (("forgetting", "nothing is lost on average"), ("beats_baseline", "the gain is 10 points more")):
+        if any(row.question.kind == kind for row in rows):
+            parts += ["", f"examples for {args.power:.0%} power in {kind} if {what} (about):", "", _plan(kind, args)]
+    return "\n".join(parts).replace("\n\n\n", "\n\n")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    q = row.question
+    bound = exact_percent(q.bound) if q.test == "floor" else exact_points(q.bound)
+    n = f"{q.n}" if q.unit == "examples" else f"{q.n} {q.unit}"
+    unknown = "graded" if not q.exact else "-"
+    power = unknown if row.power is None else f"{row.power:.0%}"
+    examples = unknown if row.examples is None else f"{row.examples}"
+    can = "yes" if q.can_pass else "only by improving" if q.test == "non_inferiority" and not q.too_few else "no"
+    return q.gate, n, bound, can, q.least or "-", q.certifiable or "-", row.assumed.words(q), power, examples
+
+
+def _plan(kind: str, args: argparse.Namespace) -> str:
+    """Margin by flip rate; each cell the examples needed, by the normal approximation."""
+    gain = GAIN if kind == "beats_baseline" else 0.0
+    rates = sorted({*FLIP_RATES[kind], args.flip_rate} - {None})
+    lines = []
+    for margin in MARGINS:
+        delta0 = margin if gain else -margin
+        effect = margin + gain if gain else 0.0
+        cells = [_examples(delta0, effect, rate, args) for rate in rates]
+        lines.append((exact_points(margin), *cells))
+    headers = ("min_gain" if gain else "max_drop", *(f"{100 * rate:.3g}% flip" for rate in rates))
+    return tabulate(lines, headers=headers, tablefmt="simple", disable_numparse=True)
+
+
+def _examples(delta0: float, effect: float, rate: float, args: argparse.Namespace) -> str:
+    if rate < effect:
+        return "-"
+    found = stats.examples_approximate(delta0=delta0, delta=effect, flip_rate=rate, alpha=args.alpha, power=args.power)
+    return "-" if found is None else f"{found}"
+
+
+def _to_json(rows: Sequence[Row], args: argparse.Namespace) -> dict[str, object]:
+    gates = [
+        {
+            "gate": row.question.gate,
+            "n": row.question.n,
+            "unit": row.question.unit,
+            "bound": row.question.bound,
+            "graded": not row.question.exact,
+            "alpha": row.question.alpha,
+            "best_p": row.question.best_p,
+            "can_pass": row.question.can_pass,
+            "needed_at_best": row.question.needed_at_best,
+            "least": row.question.least,
+            "assumed_effect": row.assumed.effect,
+            "assumed_flip_rate": row.assumed.flip_rate,
+            "power": row.power,
+            "examples_for_power": row.examples,
+        }
+        for row in rows
+    ]
+    return {"version": 1, "alpha": args.alpha, "power": args.power, "gates": gates}
