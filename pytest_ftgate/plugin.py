@@ -93,12 +93,9 @@ def pytest_configure(config: pytest.Config) -> None:
     except Unusable as error:
         raise pytest.UsageError(str(error)) from None
     config.add_cleanup(controller.discard_receipt)
-    hooks = {
-        "ftgate-controller": ControllerHooks(config, controller),
-        "ftgate-receipt": ReceiptHook(config, controller),
-    }
-    for name, hook in hooks.items():
-        if config.pluginmanager.register(hook, name) is None:
+    hooks = (("ftgate-controller", ControllerHooks), ("ftgate-receipt", ReceiptHook))
+    for name, hook in hooks:
+        if config.pluginmanager.register(hook(config, controller), name) is None:
             raise pytest.UsageError(f"-p no:{name} blocks the run verdict. Fix: leave it out")
 
 

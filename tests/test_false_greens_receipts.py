@@ -24,7 +24,7 @@ def judged_before(project: Project) -> None:
     """A run that shipped, and whose answers of both sides are kept."""
     run = project.run("--ft-model=runs/good", "--ft-cache=all", "evals")
     assert run.code == 0, run.out
-    assert "candidate: 120 generated, 0 from the store; base: 180 generated, 0 from the store" in run.out
+    assert "base: 180 generated, 0 from the store; candidate: 120 generated, 0 from the store" in run.out
 
 
 def another_base(project: Project) -> None:
@@ -52,7 +52,7 @@ def other_references(project: Project) -> None:
 def poisoned(project: Project, texts: Sequence[str]) -> None:
     """Stored answers that are one of `texts` become another one, with checksums that are right."""
     changed = 0
-    for path in (project.root / ".ftgate").rglob("*.jsonl"):
+    for path in (project.root / ".ftgate" / "cache").rglob("*.jsonl"):
         lines = []
         for line in path.read_text().splitlines():
             key, value = json.loads(line.partition(" ")[2])
