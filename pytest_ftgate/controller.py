@@ -256,10 +256,16 @@ class Controller:
     def final_status(self, status: int) -> int:
         """The very last word on what the process returns: whatever made it 0, only SHIP is, its receipt written."""
         if status != 0:
+            self.withdraw(f"pytest returned {status}")
             return status
         if self._decision is not None and self._decision.verdict == "SHIP" and self._proof.owes_receipt:
             self._not_evaluated("the run was ended before its receipt was written")
         return self._exit_status(status)
+
+    def withdraw(self, why: str) -> None:
+        """The process does not end as SHIP does (Ctrl-C, a hook that broke): no file may say that it did."""
+        if self.session.verdict_required and self._decision is not None and self._decision.verdict == "SHIP":
+            self._not_evaluated(f"all gates passed, and then the run broke: {why}")
 
     def _gate_name(self, nodeid: str) -> str | None:
         """`evals/tickets.eval.yaml::accuracy` -> `tickets::accuracy`; None for other tests."""

@@ -93,24 +93,28 @@ def pytest_configure(config: pytest.Config) -> None:
     except Unusable as error:
         raise pytest.UsageError(str(error)) from None
     config.add_cleanup(controller.discard_receipt)
-    hooks = {
-        "ftgate-controller": ControllerHooks(config, controller),
-        "ftgate-receipt": ReceiptHook(config, controller),
-    }
-    for name, hook in hooks.items():
-        if config.pluginmanager.register(hook, name) is None:
+    hooks = (("ftgate-controller", ControllerHooks), ("ftgate-receipt", ReceiptHook))
+    for name, hook in hooks:
+        if config.pluginmanager.register(hook(config, controller), name) is None:
             raise pytest.UsageError(f"-p no:{name} blocks the run verdict. Fix: leave it out")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
     """Around all of pytest: `pytest.exit(returncode=0)` in a hook of a conftest, before or after ours, is no SHIP."""
-    status = yield
+    try:
+        status = yield
+    except BaseException as error:  # Ctrl-C in the last hooks: pytest lets it through
+        if CONTROLLER in config.stash:
+            config.stash[CONTROLLER].withdraw(type(error).__name__)
+        raise
     judging = config.getoption("--ft-model") is not None and "workerinput" not in vars(config)
-    if status != 0 or not judging or any(vars(config.option).get(name) for name in INFORMATION):
+    if not judging or any(vars(config.option).get(name) for name in INFORMATION):
         return status
     if CONTROLLER in config.stash:
         return config.stash[CONTROLLER].final_status(int(status))
+    if status != 0:
+        return status
     from pytest_ftgate.session import status_without_session
 
     return status_without_session(config.option, int(status))

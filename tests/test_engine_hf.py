@@ -68,7 +68,7 @@ def tuned_by_hand(world: World) -> Any:
 
 
 @pytest.mark.parametrize("tuned", [True, False])
-def test_batches_answer_as_one_by_one(world: World, engine: HFEngine, tuned: bool) -> None:
+def test_f53_batches_answer_as_one_by_one(world: World, engine: HFEngine, tuned: bool) -> None:
     asked = requests(engine, tuned=tuned)
     assert len({len(r.token_ids) for r in asked}) > 5  # so that padding matters
     by_hand = tuned_by_hand(world) if tuned else bare_base(world.base)
@@ -146,7 +146,9 @@ def test_an_empty_prompt_is_an_error_of_that_prompt_only(engine: HFEngine) -> No
     assert other == answers(engine, requests(engine, 1))[0]
 
 
-def test_sampling_and_penalties_of_the_base_are_not_inherited(world: World, engine: HFEngine, tmp_path: Path) -> None:
+def test_f50_sampling_and_penalties_of_the_base_are_not_inherited(
+    world: World, engine: HFEngine, tmp_path: Path
+) -> None:
     asked = requests(engine)
     copy = world.copy(tmp_path)
     (copy.good / "ftgate.json").unlink()
@@ -180,7 +182,7 @@ def test_label_logprobs_equal_a_naive_computation(world: World, engine: HFEngine
         assert answers(engine, requests(engine, 1))[0].label_logprobs is None
 
 
-def test_an_end_mark_of_one_side_ends_both(world: World, tmp_path: Path) -> None:
+def test_f54_an_end_mark_of_one_side_ends_both(world: World, tmp_path: Path) -> None:
     """Else the side without it runs on, and looks worse by its length alone."""
     copy = world.copy(tmp_path)
     asked = requests(engine_for(copy.root), 8)

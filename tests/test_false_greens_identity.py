@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import Project
-from falsegreens import Row, as_processes, edit, rows
+from falsegreens import Row, as_processes, conftest, edit, rows, together
 from tinymodel import SPECIAL, make_adapter, make_base, make_tokenizer, record
 
 WEIGHTS = "adapter_model.safetensors"
@@ -109,6 +109,20 @@ def own_template(project: Project) -> None:
     make_tokenizer(template=template).save_pretrained(project.root / "runs" / "good")
 
 
+def bomb(template: str) -> Callable[[Project], None]:
+    """A chat template of the candidate's own that is out to harm."""
+
+    def change(project: Project) -> None:
+        make_tokenizer(template=template).save_pretrained(project.root / "runs" / "good")
+
+    return together(change, conftest(HURRY))
+
+
+HURRY = "from pytest_ftgate.engine import rendering\npatch.setattr(rendering, 'SECONDS', 0.5)\n"
+FOR_EVER = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+DOUBLING = "{% set n = namespace(s='aaaaaaaa') %}{% for a in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}"
+
+
 def renamed(old: str, new: str) -> Any:
     return tensors(lambda found: {k.replace(old, new): v for k, v in found.items()})
 
@@ -183,6 +197,9 @@ ROWS = [
         args=("evals", "--ft-device=cuda:7"),
         also=["cannot be used"],
     ),
+    Row("f88_a_template_that_never_ends", "NOT_EVALUATED", JUDGED, bomb(FOR_EVER), also=["no prompt after 0.5"]),
+    Row("f88_a_template_that_grows", "NOT_EVALUATED", JUDGED, bomb(DOUBLING), also=["could not be rendered"]),
+    Row("f88_a_template_that_counts", "NOT_EVALUATED", JUDGED, bomb("{{ 9 ** 999999999 }}"), also=["could not be"]),
     Row(
         "f85_a_base_that_cannot_count",
         "NOT_EVALUATED",

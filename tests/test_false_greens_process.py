@@ -74,18 +74,18 @@ patch.setattr("pytest_ftgate.report.terminal.gate_table", broken)
 
 OUT_OF_MEMORY = """
 import torch
-from transformers import LlamaForCausalLM
-def generate(self, **kwargs):
+from pytest_ftgate.engine.hf import HFEngine
+def answer(*args, **kwargs):
     raise torch.OutOfMemoryError("CUDA out of memory")
-patch.setattr("peft.PeftModelForCausalLM.generate", generate)
+patch.setattr(HFEngine, "_answer", answer)
 """
 
 LONG_ONES_FAIL = """
 from pytest_ftgate.engine import hf
-real = hf._cannot_be_asked
-def limited(request, limit):
-    return real(request, limit) or ("out of memory" if len(request.token_ids) > 20 else "")
-patch.setattr(hf, "_cannot_be_asked", limited)
+real = hf.cannot_be_asked
+def limited(request, *more):
+    return real(request, *more) or ("out of memory" if len(request.token_ids) > 20 else "")
+patch.setattr(hf, "cannot_be_asked", limited)
 """
 
 SOME_ARE_LOST = """
@@ -100,12 +100,22 @@ patch.setattr(HFEngine, "generate", generate)
 
 ALL_FAIL = """
 from pytest_ftgate.engine import hf
-patch.setattr(hf, "_cannot_be_asked", lambda request, limit: "no answer was obtained")
+patch.setattr(hf, "cannot_be_asked", lambda *args: "no answer was obtained")
 """
 
 NAN_LOGPROBS = """
-from pytest_ftgate.engine.hf import HFEngine
-patch.setattr(HFEngine, "_label_logprobs", staticmethod(lambda *args: {"yes": float("nan"), "no": -1.0}))
+from pytest_ftgate.engine import labels
+patch.setattr(labels, "score", lambda model, batch, given: [[float("nan")] * len(row) for row in given])
+"""
+
+NAN_LOGITS = """
+from pytest_ftgate.engine import decode
+real = decode.step
+def overflowing(*args):
+    logits = real(*args)
+    logits[0, 7] = float("nan")
+    return logits
+patch.setattr(decode, "step", overflowing)
 """
 
 
@@ -188,6 +198,7 @@ ROWS = [
         "could not be judged",
         together(by_loglikelihood, conftest(NAN_LOGPROBS)),
     ),
+    Row("f27_logits_that_are_nan", "NOT_EVALUATED", "could not be judged", conftest(NAN_LOGITS), also=["hold NaN"]),
     Row(
         "f84_another_engine_left_in_a_conftest",
         "NOT_EVALUATED",

@@ -28,7 +28,7 @@ def table(gains: int, losses: int, n: int, delta0: float) -> Comparison:
     return compare(ours, theirs, alone(ours), name="base", delta0=delta0)
 
 
-def test_levels_share_alpha_only_for_failing() -> None:
+def test_f63_levels_share_alpha_only_for_failing() -> None:
     assert Levels(0.05, 5).alpha_fail == pytest.approx(0.01)
     assert Levels(0.05, 0).alpha_fail == 0.05
     assert Levels(0.05, 5).alpha == 0.05

@@ -155,7 +155,7 @@ def test_must_accept(kind: str, options: dict[str, Any], target: Any, text: str)
 
 
 @pytest.mark.parametrize(("kind", "options", "target", "text"), REJECT)
-def test_must_reject(kind: str, options: dict[str, Any], target: Any, text: str) -> None:
+def test_f56_must_reject(kind: str, options: dict[str, Any], target: Any, text: str) -> None:
     assert score(kind, options, target, text).value == 0.0
 
 

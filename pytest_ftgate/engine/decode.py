@@ -114,8 +114,11 @@ def _likeliest(logits: Any) -> Any:
 
 
 def not_finite(logits: Any) -> Any:
-    """(rows,) bool: where the numbers of a row (rows, vocabulary) hold NaN or infinity; half precision overflows so."""
-    return ~logits.sum(dim=-1).isfinite()
+    """(rows,) bool: where the largest of a row (rows, vocabulary) is NaN or infinite; half precision overflows so.
+
+    A NaN anywhere is the largest. Minus infinity is how some models rule a token out.
+    """
+    return ~logits.amax(dim=-1).isfinite()
 
 
 def rewind(batch: Prompted) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from pytest_ftgate.engine import rendering
 from pytest_ftgate.engine.decode import NO_TOKEN
 from pytest_ftgate.engine.prefix import Tokens
 from pytest_ftgate.engine.protocol import Request
@@ -22,8 +23,6 @@ WINDOW = 8
 
 def chat_ids(tokenizer: Any, prompt: ChatPrompt, owner: str) -> Tokens:
     """Token ids of a conversation, ready for the answer; EngineError where the template cannot or will not."""
-    from jinja2 import TemplateError
-
     if tokenizer.chat_template is None:
         raise EngineError(
             f"the tokenizer of {owner} has no chat template, and the eval set asks in chat form",
@@ -31,14 +30,15 @@ def chat_ids(tokenizer: Any, prompt: ChatPrompt, owner: str) -> Tokens:
         )
     messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
     try:
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
-    except (TemplateError, TypeError, ValueError) as error:
+        template = tokenizer.get_chat_template()
+        text = rendering.render(template, messages, tokenizer.special_tokens_map, owner)
+    except (rendering.TemplateRefused, ValueError) as error:
         roles = ", ".join(m.role for m in prompt.messages)
         raise EngineError(
             f"the chat template of {owner} refuses the messages ({roles}): {visible(str(error), limit=120)}",
             fix="ask in the roles that the template knows: many know no system turn",
         ) from error
-    return tuple(ids["input_ids"])
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def label_ids(tokenizer: Any, labels: Sequence[str]) -> tuple[Tokens, ...]:
