@@ -198,12 +198,15 @@ def _plan(item: Work, system: System, engine: Engine, side: _Side, result: Stage
     if prompt_set.withheld:
         result.withheld[f"{item.evalset.name}/{system.name}"] = prompt_set.withheld
     settings = item.evalset.generation
+    # Labels that are weighed need no text; a format gate does, and what is asked must not depend on what is selected.
+    weighed_only = bool(item.labels) and all(gate.kind != "format" for gate in item.evalset.gates)
+    new_tokens = 0 if weighed_only else settings.max_new_tokens
     for example, prompt in zip(item.evalset.examples, prompt_set.prompts, strict=True):
         ids = engine.encode(prompt, tuned=system.tuned)
         if system in (CANDIDATE_REFERENCE, BASE_REFERENCE):
             request = Request(ids, 0, (), (target_text(example.target),))
         else:
-            request = Request(ids, settings.max_new_tokens, settings.stop, item.labels)
+            request = Request(ids, new_tokens, settings.stop, item.labels)
         key = request_key(request)
         side.requests[key] = request
         side.wanted.append((item.evalset.name, system.name, example.id, key))

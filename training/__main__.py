@@ -8,8 +8,10 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalsets.errors import Problem, TrainingDataError
 from evalsets.wording import brief, shown
@@ -17,7 +19,11 @@ from training.config import TrainingConfig, load_config
 from training.output import last_checkpoint, partial_dir, require_free
 from training.plot import PLOT_NAME
 
-INPUT_ERROR, FAILED, INTERRUPTED = 4, 1, 130
+if TYPE_CHECKING:
+    from training.ladder import Ladder
+    from training.preflight import Checked
+
+INPUT_ERROR, FAILED, NOT_NEEDED, INTERRUPTED = 4, 1, 3, 130
 
 _NEEDED = ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors")
 
@@ -37,7 +43,8 @@ A training file (keys as in TRL's SFTConfig and peft's LoraConfig; paths are rel
 The loss is taken on the answer only (the last assistant turn). `--dry-run` checks the file and the rows, and shows
 one row with what is trained of it. Then: pytest --ft-model=runs/good evals/
 
-exit codes: 0 written (or checked) · 1 the run failed · 4 an input cannot be used · 130 interrupted
+exit codes: 0 written (or checked) · 1 the run failed · 3 a prompt is enough · 4 an input cannot be used ·
+130 interrupted
 """
 
 
@@ -57,6 +64,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "--teacher-only", action="store_true", help="method distill: write the teacher's answers, and stop"
     )
     made.add_argument("--overwrite", action="store_true", help="replace output_dir when the run has finished")
+    made.add_argument("--no-ladder", action="store_true", help="train also where a prompt may do; this is recorded")
     made.add_argument("--resume", action="store_true", help="continue an interrupted run from its last checkpoint")
     return made
 
@@ -119,6 +127,11 @@ def _train(options: argparse.Namespace) -> int:
         require_memory(checked, device, bf16=device.bf16)
         print("dry run: nothing was trained or written")
         return 0
+    ladder = _climbed(checked, options)
+    if ladder.enough:
+        print(f"not trained: a prompt is enough. To train all the same: --no-ladder ({shown(config.path)})")
+        return NOT_NEEDED
+    checked = replace(checked, warnings=(*checked.warnings, *ladder.notes))
     try:
         finished = train(checked, overwrite=options.overwrite, resume=options.resume)
     except TrainingFailed as error:
@@ -142,6 +155,18 @@ def _train(options: argparse.Namespace) -> int:
         print(f"wrote    {where} ({what}, tokenizer, training_log.json, {PLOT_NAME}, ftgate.json)")
         print(f"next     pytest --ft-model={where} evals/")
     return 0
+
+
+def _climbed(checked: Checked, options: argparse.Namespace) -> Ladder:
+    """The ladder of the eval sets; not asked of a run that goes on, or on request."""
+    from training.ladder import Ladder, climb
+    from training.leaks import load_evalsets
+
+    if options.resume:
+        return Ladder(False, ())
+    if options.no_ladder:
+        return Ladder(False, ("ladder: not climbed (--no-ladder)",))
+    return climb(load_evalsets(checked.config), checked.base)
 
 
 def _answered(config: TrainingConfig, options: argparse.Namespace) -> TrainingConfig | None:
