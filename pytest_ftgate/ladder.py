@@ -112,8 +112,11 @@ def assess(
     elif all(rung.falls_short(alpha) for rung in rungs):
         answer, sentence = "FINE_TUNE", _gap(rungs[0], goal, gain, alpha)
     else:
-        answer, needed = "TOO_FEW", _needed(rungs, goal, levels.alpha, alpha)
-        sentence = _too_few(rungs[0], goal, needed, unit)
+        # The best of those that may reach the goal: it is what forbids to speak of a gap.
+        open_rung = next(rung for rung in rungs if not rung.falls_short(alpha))
+        open_ones = _undecided(open_rung, goal, levels.alpha)
+        answer, needed = "TOO_FEW", _needed(open_ones, levels.alpha, alpha)
+        sentence = _too_few(open_rung, open_ones[0], needed, unit)
     return Assessment(answer, sentence, tuple(rungs), goal, gain, needed)
 
 
@@ -164,26 +167,62 @@ def _gap(best: Rung, goal: Goal, gain: Comparison | None, alpha: float) -> str:
     return text
 
 
-def _needed(rungs: Sequence[Rung], goal: Goal, certain: float, alpha: float) -> int | None:
-    """Units for 80 % power to certify the best rung, or to prove that it falls short, if its score is what it is."""
-    rate = rungs[0].rate
+@dataclass(frozen=True, slots=True)
+class _Undecided:
+    """One thing that a rung was neither certified to reach nor, on its own, proven to miss."""
+
+    says: str
+    """`scores 90.0%`, ..."""
+    rate: Rate
+    goal: float
+    why: str
+    """Where the goal comes from."""
+
+    @property
+    def supposed(self) -> float:
+        """The rate to plan with: the measured one, but 0 and 100 % as half an example away from it, or no number
+        would ever do; and on its side of the goal, however few examples there are."""
+        half = 1.0 / (2 * self.rate.n)
+        if self.rate.value > self.goal:
+            return min(self.rate.value, max(1.0 - half, (1.0 + self.goal) / 2))
+        return max(self.rate.value, min(half, self.goal / 2))
+
+
+def _undecided(rung: Rung, goal: Goal, certain: float) -> list[_Undecided]:
+    """Score, format or both; never empty for a rung that neither reaches the goal nor falls short of it."""
+    asked = [_Undecided(f"scores {rung.rate.value:.1%}", rung.rate, goal.score, goal.why)]
+    if rung.follows is not None and goal.follows is not None:
+        says = f"obeys the format in {rung.follows.value:.1%} of its answers"
+        asked.append(_Undecided(says, rung.follows, goal.follows, "format.min_rate"))
+    return [one for one in asked if one.rate.p_good > certain]
+
+
+def _needed(undecided: Sequence[_Undecided], certain: float, alpha: float) -> int | None:
+    """Units for 80 % power to decide each, if its rate is what is supposed; None where no number would."""
+    found = [_needed_for(one, certain, alpha) for one in undecided]
+    numbers = [number for number in found if number is not None]
+    return max(numbers) if len(numbers) == len(found) else None
+
+
+def _needed_for(one: _Undecided, certain: float, alpha: float) -> int | None:
+    rate, goal, supposed = one.rate, one.goal, one.supposed
     if rate.method == BETTING:
         return None
-    # A measured 0 or 100 % is planned for as half an example away from it, or no number would ever do.
-    value = min(max(rate.value, 1.0 / (2 * rate.n)), 1.0 - 1.0 / (2 * rate.n))
-    if value > goal.score:
-        found = stats.examples_for_floor_power(p0=goal.score, rate=value, alpha=certain, power=POWER)
+    if supposed > goal:
+        found = stats.examples_for_floor_power(p0=goal, rate=supposed, alpha=certain, power=POWER)
     else:
-        found = stats.examples_for_floor_power(p0=1.0 - goal.score, rate=1.0 - value, alpha=alpha / 2, power=POWER)
+        found = stats.examples_for_floor_power(p0=1.0 - goal, rate=1.0 - supposed, alpha=alpha / 2, power=POWER)
     return found if found is not None and found > rate.n else None
 
 
-def _too_few(best: Rung, goal: Goal, needed: int | None, unit: str) -> str:
-    low, high = best.rate.interval
+def _too_few(rung: Rung, one: _Undecided, needed: int | None, unit: str) -> str:
+    low, high = one.rate.interval
     text = (
-        f"the eval set is too small to say: {best.name} scores {best.rate.value:.1%} (95% interval {low:.1%} to "
-        f"{high:.1%}) where {exact_percent(goal.score)} is wanted ({goal.why}); "
+        f"the eval set is too small to say: {rung.name} {one.says} (95% interval {low:.1%} to {high:.1%}) where "
+        f"{exact_percent(one.goal)} is wanted ({one.why}); "
     )
     if needed is None:
         return text + "it lies so close that more examples alone are unlikely to tell"
-    return text + f"{needed - best.rate.n} more {unit} would tell, with {POWER:.0%} chance, if that score is true"
+    return text + (
+        f"{needed - one.rate.n} more {unit} would tell, with {POWER:.0%} chance, if its true rate is {one.supposed:.1%}"
+    )

@@ -60,6 +60,39 @@ def test_too_few_examples_say_how_many_more() -> None:
     assert again.answer == "PROMPT_ENOUGH"
 
 
+@pytest.mark.parametrize("n", [1, 4, 6, 12])
+def test_a_perfect_score_of_very_few_is_planned_for_as_a_score_above_the_goal(n: int) -> None:
+    found = assessed(climbed("zero_shot", n, n), goal=Goal(0.9, "accuracy.min"))
+    assert (found.answer, f"scores 100.0% (95% interval {found.rungs[0].rate.interval[0]:.1%}" in found.sentence) == (
+        "TOO_FEW",
+        True,
+    )
+    assert found.needed is not None
+    supposed = max(0.95, 1 - 1 / (2 * n))
+    assert found.sentence.endswith(f"if its true rate is {supposed:.1%}")
+    again = assessed(climbed("zero_shot", round(supposed * found.needed), found.needed), goal=Goal(0.9, "accuracy.min"))
+    assert again.answer == "PROMPT_ENOUGH"
+
+
+def test_where_only_the_format_is_open_the_format_is_what_is_spoken_of() -> None:
+    goal = Goal(0.85, "accuracy.min", follows=0.97)
+    found = assessed(climbed("few_shot", 195, 200, follows=198), goal=goal)
+    assert found.answer == "TOO_FEW"
+    assert "few_shot obeys the format in 99.0% of its answers" in found.sentence
+    assert "where 97.0% is wanted (format.min_rate)" in found.sentence
+    assert found.needed is not None
+    assert found.needed > 200
+    again = assessed(climbed("few_shot", found.needed, found.needed, follows=round(0.99 * found.needed)), goal=goal)
+    assert again.answer == "PROMPT_ENOUGH"
+
+
+def test_too_few_is_said_of_the_rung_that_may_still_reach_the_goal() -> None:
+    goal = Goal(0.85, "accuracy.min", follows=0.97)
+    found = assessed(climbed("chatty", 98, 100, follows=40), climbed("few_shot", 90, 100, follows=100), goal=goal)
+    assert (found.answer, found.rungs[0].name) == ("TOO_FEW", "chatty")
+    assert "few_shot scores 90.0%" in found.sentence
+
+
 def test_at_the_goal_no_number_is_promised() -> None:
     found = assessed(climbed("zero_shot", 170, 200))
     assert (found.answer, found.needed) == ("TOO_FEW", None)
