@@ -8,7 +8,9 @@ InputError          one or more Problems in files that a user wrote
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+_LINES_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,23 @@ class Problem:
         return f"{where}:{key} {self.what}. Fix: {self.fix}"
 
 
+def told_once(problems: Iterable[Problem]) -> list[Problem]:
+    """One Problem for those that differ in nothing but the line, at the first line, with the next few lines named."""
+    groups: dict[Problem, list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault(replace(problem, line=None), []).append(problem)
+    return [_merged(group) for group in groups.values()]
+
+
+def _merged(group: list[Problem]) -> Problem:
+    lines = [str(problem.line) for problem in group[1:] if problem.line is not None]
+    if not lines:
+        return group[0]
+    more = ", ..." if len(lines) > _LINES_SHOWN else ""
+    again = f"(again on line {', '.join(lines[:_LINES_SHOWN])}{more})"
+    return replace(group[0], what=f"{group[0].what} {again}")
+
+
 class InputError(Exception):
     """Files that a user wrote cannot be used; carries every Problem found, not only the first."""
 
@@ -39,7 +58,7 @@ class InputError(Exception):
         self.problems: tuple[Problem, ...] = tuple(problems)
         if not self.problems:
             raise ValueError("an InputError needs at least one Problem")
-        super().__init__("\n".join(str(p) for p in self.problems))
+        super().__init__("\n".join(str(p) for p in told_once(self.problems)))
 
 
 class EvalSetError(InputError):

@@ -87,12 +87,17 @@ def hold_out(
     )
 
 
-def quotas(rows: Counter[str], share: float) -> dict[str, int]:
-    """Rows to hold out of each stratum: `share` of it, rounded (largest remainder) so that the sum is that of all."""
+def quotas(rows: Counter[str], share: float, seed: int) -> dict[str, int]:
+    """Rows to hold out of each stratum: `share` of it, rounded (largest remainder) so that the sum is that of all.
+
+    Among equal remainders the seed decides: by name, the first in the alphabet would always be held out.
+    """
     total = max(1, round(share * rows.total()))
     exact = {name: share * n for name, n in rows.items()}
     found = {name: int(value) for name, value in exact.items()}
-    rest = sorted(exact, key=lambda name: (found[name] - exact[name], name))
+    draw = random.Random(seed)
+    place = {name: draw.random() for name in sorted(exact)}
+    rest = sorted(exact, key=lambda name: (found[name] - exact[name], place[name]))
     for name in rest[: max(0, total - sum(found.values()))]:
         found[name] += 1
     return found
@@ -131,7 +136,7 @@ def _draw(groups: Sequence[int], names: Sequence[str], share: float, seed: int) 
     members: dict[int, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
-    missing = quotas(Counter(names), share)
+    missing = quotas(Counter(names), share, seed)
     held: set[int] = set()
     draw = random.Random(seed)
     place = [draw.random() for _ in groups]
@@ -154,5 +159,6 @@ def _straddling(items: Sequence[Item], held: set[int]) -> list[Pair]:
 
 def _undivided(n: int, groups: Sequence[int], share: float) -> Problem:
     largest = max(Counter(groups).values(), default=0)
-    what = f"expected rows that can be divided at {share:g}, found {n} rows of which {largest} repeat one another"
+    together = f"of which {largest} repeat one another" if largest > 1 else "that do not repeat one another"
+    what = f"expected rows that can be divided at {share:g}, found {n} row{'s' * (n != 1)} {together}"
     return Problem("rows", None, "", what, "add rows, leave out copies, or use another cluster or share")

@@ -108,7 +108,8 @@ def _share(text: str) -> float:
 
 def _require_free(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        what = "expected a new or an empty directory, found one with files in it"
+        found = "one with files in it" if out.is_dir() else "a file"
+        what = f"expected a new or an empty directory, found {found}"
         raise InputError([Problem(shown(out), None, "--out", what, "name another one: a split is never overwritten")])
 
 

@@ -140,10 +140,19 @@ def test_rows_that_cannot_be_divided_are_an_error() -> None:
     rows=st.dictionaries(st.text(min_size=1, max_size=3), st.integers(1, 500), min_size=1), share=st.floats(0.01, 0.9)
 )
 def test_quotas_add_up_and_are_each_within_one_row(rows: dict[str, int], share: float) -> None:
-    found = quotas(Counter(rows), share)
+    found = quotas(Counter(rows), share, 0)
     assert sum(found.values()) == max(1, round(share * sum(rows.values())))
     assert all(-1e-9 <= found[name] <= rows[name] for name in rows)
     assert all(abs(found[name] - share * n) <= 1 for name, n in rows.items())
+
+
+def test_among_strata_of_one_row_chance_decides_and_not_the_alphabet() -> None:
+    rows = Counter({f"{i:02}": 1 for i in range(60)})
+    drawn = [tuple(name for name, n in quotas(rows, 0.1, seed).items() if n) for seed in range(40)]
+    assert all(len(names) == 6 for names in drawn)
+    assert len(set(drawn)) > 30
+    assert len({name for names in drawn for name in names}) > 45
+    assert quotas(rows, 0.1, 3) == quotas(rows, 0.1, 3)
 
 
 # The command
@@ -248,3 +257,12 @@ def test_rows_that_are_no_rows_are_named(tmp_path: Path, capsys: Any) -> None:
     assert "--input" in err
     assert run(capsys, path, path, "--out", tmp_path / "out", "--input", "q")[0] == 4
     assert run(capsys, tmp_path / "rows.csv", "--out", tmp_path / "out")[0] == 4
+
+
+def test_the_same_mistake_in_every_row_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"q": f"what is {i}", "a": str(i)}) + "\n" for i in range(60)))
+    code, _, err = run(capsys, path, "--out", tmp_path / "out")
+    assert code == 4
+    assert err.count("\n") == 1
+    assert "found `a` and `q` (again on line 2, 3, 4, 5, ...). Fix:" in err

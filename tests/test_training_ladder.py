@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tinymodel import BASELINES, World, write_evalset, write_jsonl
@@ -11,6 +12,7 @@ from tinymodel import BASELINES, World, write_evalset, write_jsonl
 from evalsets.manifest import read_manifest
 from training import __main__ as command
 from training.ladder import climb
+from training.progress import ProgressLine
 
 CONFIG = """\
 version: 1
@@ -56,6 +58,39 @@ def test_it_is_trained_on_request_and_recorded(project: World, config: Path) -> 
     manifest = read_manifest(project.root / "runs" / "new")
     assert manifest is not None
     assert "ladder: not climbed (--no-ladder)" in manifest.warnings
+
+
+def test_an_interrupted_run_that_goes_on_keeps_the_record_of_the_ladder(
+    project: World, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text(config.read_text().replace("max_steps: 2", "max_steps: 4, save_strategy: steps, save_steps: 1"))
+
+    def interrupt(_: ProgressLine, at: int, *__: Any, **___: Any) -> None:
+        if at == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressLine, "update", interrupt)
+    assert command.main([str(config), "--no-ladder"]) == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(project.root)
+    assert command.main([str(config), "--resume"]) == 0
+    manifest = read_manifest(project.root / "runs" / "new")
+    assert manifest is not None
+    assert [text for text in manifest.warnings if text.startswith("ladder: ")] == ["ladder: not climbed (--no-ladder)"]
+
+
+def test_a_ladder_that_was_not_climbed_is_said_aloud(
+    project: World, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zero = project.texts["baseline:zero_shot"]
+    write_evalset(project.root / "bare", "bare", "accuracy: {min: 0.5}", zero, baselines="")
+    config.write_text(CONFIG.format(evals="bare/bare.eval.yaml"))
+    assert command.main([str(config)]) == 0
+    note = "ladder: not climbed, no eval set named under `evals` has `baselines`"
+    assert f"warning  {note}" in capsys.readouterr().out
+    manifest = read_manifest(project.root / "runs" / "new")
+    assert manifest is not None
+    assert note in manifest.warnings
 
 
 def test_a_gap_is_trained_for_and_recorded(project: World, config: Path) -> None:

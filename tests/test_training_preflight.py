@@ -261,6 +261,14 @@ def test_lm_head_is_refused_and_embeddings_are_a_warning(tmp_path: Path, base: P
     assert "embed_tokens trained" in warning
 
 
+def test_a_module_that_the_base_has_not_is_warned_of(tmp_path: Path, base: Path) -> None:
+    config = CONFIG.replace("r: 8", "r: 8, target_modules: [q_proj, v_porj], modules_to_save: [embed_tokens]")
+    (first, *_) = checked(tmp_path / "a", base, many(), config=config).warnings
+    assert first.startswith("the base's weight files name no module 'v_porj' (did you mean v_proj?): peft adapts only")
+    config = CONFIG.replace("r: 8", "r: 8, target_modules: [q_proj, self_attn.v_proj, mlp.gate_proj]")
+    assert not checked(tmp_path / "b", base, many(), config=config).warnings
+
+
 def test_a_base_without_safetensors_is_refused(tmp_path: Path, base: Path) -> None:
     path = make_project(tmp_path, base)
     weights = tmp_path / "base" / "model.safetensors"

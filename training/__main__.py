@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalsets.errors import Problem, TrainingDataError
+from evalsets.errors import Problem, TrainingDataError, told_once
 from evalsets.wording import brief, shown
 from training.config import TrainingConfig, load_config
-from training.output import last_checkpoint, partial_dir, require_free
+from training.output import last_checkpoint, partial_dir, planned_warnings, require_free
 from training.plot import PLOT_NAME
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m training")
     try:
         return _train(options)
     except TrainingDataError as error:
-        for problem in error.problems:
+        for problem in told_once(error.problems):
             print(f"error: {problem}", file=sys.stderr)
         return INPUT_ERROR
     except OSError as error:
@@ -132,6 +132,8 @@ def _train(options: argparse.Namespace) -> int:
         print(f"not trained: a prompt is enough. To train all the same: --no-ladder ({shown(config.path)})")
         return NOT_NEEDED
     checked = replace(checked, warnings=(*checked.warnings, *ladder.notes))
+    if first and not ladder.said:
+        print(*(f"warning  {text}" for text in ladder.notes), sep="\n", end="\n" if ladder.notes else "", flush=True)
     try:
         finished = train(checked, overwrite=options.overwrite, resume=options.resume)
     except TrainingFailed as error:
@@ -158,12 +160,13 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _climbed(checked: Checked, options: argparse.Namespace) -> Ladder:
-    """The ladder of the eval sets; not asked of a run that goes on, or on request."""
+    """The ladder of the eval sets; not asked on request, nor again of a run that goes on: its record stands."""
     from training.ladder import Ladder, climb
     from training.leaks import load_evalsets
 
     if options.resume:
-        return Ladder(False, ())
+        before = planned_warnings(checked.config)
+        return Ladder(False, tuple(text for text in before if text.startswith("ladder: ")), said=True)
     if options.no_ladder:
         return Ladder(False, ("ladder: not climbed (--no-ladder)",))
     return climb(load_evalsets(checked.config), checked.base)

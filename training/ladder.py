@@ -28,13 +28,17 @@ class Ladder:
     """A prompt, or retrieval, closes the gap on every eval set that has rungs."""
     notes: tuple[str, ...]
     """For ftgate.json, one sentence for each eval set, or why there is none."""
+    said: bool = False
+    """Whether the user has read them already."""
 
 
 def climb(evalsets: Sequence[EvalSet], base: Path) -> Ladder:
     """Ask the base with the baselines of the eval sets; what it prints, the user sees."""
     asked = [evalset for evalset in evalsets if evalset.baselines]
-    if not asked:
+    if not evalsets:
         return Ladder(False, ())
+    if not asked:
+        return Ladder(False, ("ladder: not climbed, no eval set named under `evals` has `baselines`",))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return Ladder(False, ("ladder: not climbed by a run of several processes; call `ftgate ladder` before it",))
     if find_spec("pytest_ftgate") is None:
@@ -52,4 +56,4 @@ def climb(evalsets: Sequence[EvalSet], base: Path) -> Ladder:
 
 def _read(ladders: Sequence[dict[str, Json]]) -> Ladder:
     notes = tuple(f"ladder: {ladder['evalset']}: {ladder['sentence']}" for ladder in ladders)
-    return Ladder(all(ladder["answer"] in ENOUGH for ladder in ladders), notes)
+    return Ladder(all(ladder["answer"] in ENOUGH for ladder in ladders), notes, said=True)

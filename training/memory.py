@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from evalsets.wording import nearest
 from training.advice import names
 from training.config import TrainingConfig
 
@@ -51,6 +52,22 @@ def least_memory(config: TrainingConfig, base: Path, *, bf16: bool) -> Memory:
     # prepare_model_for_kbit_training holds what is not quantised in fp32; TRL holds the adapter in bf16.
     frozen = linear * _NF4 + (weights - linear) * 4
     return Memory(weights, trained, round(frozen + trained * (2 + 2 + states)))
+
+
+def unknown_modules(config: TrainingConfig, base: Path) -> dict[str, str | None]:
+    """Names under `lora` that no weight of the base has, each with the nearest that one has.
+
+    peft passes over such a name without a word as long as it finds another one. Raises OSError and ValueError.
+    """
+    if config.lora is None:
+        return {}
+    asked = [*names(config.lora["target_modules"]), *names(config.lora["modules_to_save"])]
+    if not asked:
+        return {}
+    modules = {module for name, _ in _shapes(base) for module in (name.rpartition(".")[0],)}
+    unknown = [one for one in asked if not any(f".{module}".endswith(f".{one}") for module in modules)]
+    ends = {module.rpartition(".")[2] for module in modules}
+    return {one: nearest(one, ends) for one in unknown if one != "lm_head"}  # which a tied base need not store
 
 
 def _adapter_size(config: TrainingConfig, name: str, shape: tuple[int, ...]) -> int:

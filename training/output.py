@@ -77,6 +77,12 @@ def write_plan(config: TrainingConfig, manifest: Manifest) -> None:
     write_manifest(partial_dir(config) / _PLAN_NAME, manifest)
 
 
+def planned_warnings(config: TrainingConfig) -> tuple[str, ...]:
+    """What was warned of when the unfinished run began; () where there is none."""
+    before = read_manifest(partial_dir(config) / _PLAN_NAME)
+    return () if before is None else before.warnings
+
+
 def require_same_plan(config: TrainingConfig, manifest: Manifest) -> None:
     """Raises TrainingDataError where base, rows, settings or libraries are not those of the unfinished run."""
     before = read_manifest(partial_dir(config) / _PLAN_NAME)

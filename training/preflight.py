@@ -19,7 +19,7 @@ from training.base import base_directory, context_length, load_tokenizer, stop_i
 from training.config import TrainingConfig
 from training.data import Encoded, Mix, encode, load_mix
 from training.leaks import dev_warnings, leak_warnings, load_evalsets
-from training.memory import Memory, least_memory
+from training.memory import Memory, least_memory, unknown_modules
 from training.pairs import kind_problems
 from training.targets import target_warnings
 
@@ -72,6 +72,7 @@ def check(config: TrainingConfig) -> Checked:
         ]
     )
     warnings = [
+        *_unknown_modules(config, base),
         *warnings_for(config, tokenizer, mix, encoded, stops=stops),
         *target_warnings(evalsets, mix.rows[: len(mix.rows) - mix.replay_rows]),
         *dev_warnings(mix),
@@ -219,6 +220,15 @@ def _module_problems(config: TrainingConfig) -> list[Problem]:
     what = "expected modules that TRL can adapt, found lm_head (its loss reads that weight directly)"
     fix = "delete lm_head, or list it under modules_to_save"
     return [Problem(shown(config.path), None, "lora.target_modules", what, fix)]
+
+
+def _unknown_modules(config: TrainingConfig, base: Path) -> list[str]:
+    """A warning only: weights may be stored under other names than the modules that transformers makes of them."""
+    found = unknown_modules(config, base)
+    if not found:
+        return []
+    named = listed([brief(name) + (f" (did you mean {near}?)" if near else "") for name, near in found.items()])
+    return [f"the base's weight files name no module {named}: peft adapts only what it finds"]
 
 
 def _first(rows: Sequence[TrainingRow], wanted: Callable[[TrainingRow], bool]) -> TrainingRow | None:
