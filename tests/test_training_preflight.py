@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from training_base import CONFIG, TEMPLATE, Rows, chat_row, color_rows, make_base, make_project
 
 from evalsets.errors import TrainingDataError
+from evalsets.manifest import TrainingFile, write_manifest
 from training.config import load_config
 from training.device import Device, require_memory
+from training.manifest import build_manifest
 from training.preflight import Checked, check, describe
 
 
@@ -267,6 +270,18 @@ def test_a_module_that_the_base_has_not_is_warned_of(tmp_path: Path, base: Path)
     assert first.startswith("the base's weight files name no module 'v_porj' (did you mean v_proj?): peft adapts only")
     config = CONFIG.replace("r: 8", "r: 8, target_modules: [q_proj, self_attn.v_proj, mlp.gate_proj]")
     assert not checked(tmp_path / "b", base, many(), config=config).warnings
+
+
+def test_what_the_base_was_trained_on_is_recorded_too(tmp_path: Path, base: Path) -> None:
+    """Else two runs hide what one shows: a full one on the eval examples, then an adapter on its result."""
+    path = make_project(tmp_path, base)
+    first = build_manifest(check(load_config(path)), hyperparameters={}, warnings=())
+    assert [file.path for file in first.training] == ["../../train.jsonl"]
+    elsewhere = TrainingFile("../old/leaky.jsonl", "0" * 64, 7)
+    again = replace(first.training[0], path="../train.jsonl")
+    write_manifest(tmp_path / "base", replace(first, training=(elsewhere, again)))
+    second = build_manifest(check(load_config(path)), hyperparameters={}, warnings=())
+    assert second.training == (*first.training, replace(elsewhere, path="../../old/leaky.jsonl"))
 
 
 def test_a_base_without_safetensors_is_refused(tmp_path: Path, base: Path) -> None:

@@ -203,6 +203,7 @@ def test_full_fine_tuning_writes_a_model(tmp_path: Path, base: Path) -> None:
     changed = [name for name, digest in base_digests(model).items() if digest != weights[name]]
     assert changed == ["model.safetensors"]
     assert not (model / "adapter_config.json").exists()
+    assert len({path.stat().st_mode for path in model.iterdir()}) == 1
     manifest = read_manifest(model)
     assert manifest is not None
     assert manifest.method == "full"

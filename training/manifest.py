@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from evalsets.digests import base_digests, text_sha256
-from evalsets.manifest import MANIFEST_VERSION, BaseRecord, Manifest, TrainingFile
+from evalsets.manifest import MANIFEST_VERSION, BaseRecord, Manifest, TrainingFile, read_manifest
 from evalsets.types import Json
+from training.config import TrainingConfig
 from training.preflight import Checked
 
 _LIBRARIES = (
@@ -27,17 +29,17 @@ _LIBRARIES = (
 
 
 def build_manifest(checked: Checked, *, hyperparameters: Mapping[str, Json], warnings: tuple[str, ...]) -> Manifest:
-    """The record of one run. Reads the base's files to digest them. Raises OSError."""
+    """The record of one run. Reads the base's files to digest them. Raises OSError; TrainingDataError
+    where the base's own record cannot be read."""
     config = checked.config
     here = config.output_dir
     template = checked.tokenizer.chat_template
+    own = [TrainingFile(relative_posix(file.path, here), file.sha256, file.rows) for file in checked.mix.files]
     local = None if config.base.directory is None else relative_posix(config.base.directory, here)
     return Manifest(
         version=MANIFEST_VERSION,
         base=BaseRecord(config.base.id, local, config.base.revision, base_digests(checked.base)),
-        training=tuple(
-            TrainingFile(relative_posix(file.path, here), file.sha256, file.rows) for file in checked.mix.files
-        ),
+        training=tuple(dict.fromkeys([*own, *_inherited(config, here)])),
         chat_template_sha256=None if template is None else text_sha256(template),
         seed=config.seed,
         method=config.method,
@@ -45,6 +47,19 @@ def build_manifest(checked: Checked, *, hyperparameters: Mapping[str, Json], war
         versions=_versions(config.method),
         warnings=warnings,
     )
+
+
+def _inherited(config: TrainingConfig, here: Path) -> list[TrainingFile]:
+    """What we trained the base on: an eval example that it has seen, the candidate has seen too.
+
+    The base's record holds that of its own base already. (A teacher's does not count: of what it saw, a student sees
+    its answers alone, and they are training rows.)
+    """
+    directory = config.base.directory
+    before = None if directory is None else read_manifest(directory)
+    if directory is None or before is None:
+        return []
+    return [replace(file, path=relative_posix(directory / file.path, here)) for file in before.training]
 
 
 def relative_posix(path: Path, directory: Path) -> str:

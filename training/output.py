@@ -111,6 +111,8 @@ def write_result(
         shutil.copyfile(base / name, result / name)
     log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
     (result / LOG_NAME).write_text(json.dumps(log, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    for weights in result.glob("*.safetensors"):  # which safetensors keeps from everyone else, whatever the umask
+        shutil.copymode(result / LOG_NAME, weights)
     undrawn = draw(trainer, config, result)
     written = directory_digests(result, ("adapter_config.json", "config.json", "*.safetensors"))
     manifest = replace(manifest, weights=written, warnings=(*manifest.warnings, *undrawn))
