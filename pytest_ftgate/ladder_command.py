@@ -164,7 +164,7 @@ def _goal(evalset: EvalSet, given: float | None) -> Goal:
         score = 1.0 - bounds["beats_baseline"]
         return Goal(score, "above it beats_baseline.min_gain cannot be gained", follows)
     raise FtgateError(
-        f"{evalset.name} has neither an accuracy nor a beats_baseline gate: what is good enough?",
+        f"{evalset.name} has neither an accuracy nor a beats_baseline gate, so nothing says what is good enough",
         "add one of them, or give --goal=0.85",
     )
 
