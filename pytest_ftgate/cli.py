@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from pytest_ftgate import __version__
 
+INTERRUPTED = 130
+
 VERBS = {
     "ladder": ("pytest_ftgate.ladder_command", "ask the base with every prompt: is there a gap left to train for?"),
     "plan": ("pytest_ftgate.plan_command", "say what each gate can show with its examples, before a model is loaded"),
@@ -43,8 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     given = list(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(given[:1])
-    module = importlib.import_module(VERBS[args.verb][0])
-    return int(module.main(given[1:]))
+    try:
+        module = importlib.import_module(VERBS[args.verb][0])
+        return int(module.main(given[1:]))
+    except KeyboardInterrupt:
+        print(f"\nftgate {args.verb}: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

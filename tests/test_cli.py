@@ -35,6 +35,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--version", capsys=capsys)[1] == f"pytest-ftgate {__version__}\n"
 
 
+def test_ctrl_c_is_no_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pytest_ftgate.plan_command.main", interrupted)
+    assert run("plan", "evals", capsys=capsys) == (130, "", "\nftgate plan: interrupted\n")
+
+
 @pytest.mark.parametrize("args", [(), ("nonsense",), ("--nonsense",)])
 def test_what_is_no_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str], args: tuple[str, ...]) -> None:
     code, _, err = run(*args, capsys=capsys)

@@ -291,7 +291,10 @@ def test_a_base_without_safetensors_is_refused(tmp_path: Path, base: Path) -> No
     with pytest.raises(TrainingDataError, match=r"expected weights as \*\.safetensors, found none"):
         check(load_config(path))
     (tmp_path / "base" / "config.json").unlink()
-    with pytest.raises(TrainingDataError, match=r"config\.json"):
+    with pytest.raises(TrainingDataError, match=r"config\.json, found none"):
+        check(load_config(path))
+    (tmp_path / "base" / "adapter_config.json").write_text("{}")
+    with pytest.raises(TrainingDataError, match=r"config\.json, found an adapter\. Fix: merge it into its base first"):
         check(load_config(path))
 
 

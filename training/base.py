@@ -22,9 +22,10 @@ def base_directory(config: TrainingConfig) -> Path:
     base = config.base
     directory = base.directory if base.directory is not None else _snapshot(config)
     if not (directory / "config.json").is_file():
-        raise _problem(
-            config, "expected a model directory with config.json, found none in it", "name a model directory"
-        )
+        found, fix = "none in it", "name a model directory"
+        if (directory / "adapter_config.json").is_file():
+            found, fix = "an adapter", "merge it into its base first (peft: `merge_and_unload`), or name a whole model"
+        raise _problem(config, f"expected a model directory with config.json, found {found}", fix)
     if not any(directory.glob("*.safetensors")):
         what = "expected weights as *.safetensors, found none in the base model's directory"
         raise _problem(config, what, "convert the weights to safetensors (pickle files are never loaded)")
