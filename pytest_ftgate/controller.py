@@ -54,7 +54,8 @@ class Controller:
         if self.session.collect_only or not any(file.hypotheses for file in self.session.required):
             return
         with contextlib.suppress(OSError):  # said when the attempt cannot be written
-            self._ledger_is_new = begin_ledger(self.session.root).is_new
+            found = begin_ledger(self.session.root)
+            self._ledger_is_new = found.is_new or not (found.entries or found.problem)  # `ftgate ladder` begins it too
 
     def select(self, nodeids: Iterable[str]) -> None:
         """Node ids that are going to run."""
@@ -155,7 +156,7 @@ class Controller:
         attempts = self._recorded.attempts if self._recorded else ()
         if not attempts:
             return []
-        new = [f"the ledger of attempts was begun by this run: {FOLDER}/{LEDGER}"] * self._ledger_is_new
+        new = [f"the ledger of attempts begins with this run: {FOLDER}/{LEDGER}"] * self._ledger_is_new
         said = attempt_sentences(attempts, self._verdicts, alpha=self.session.alpha)
         return [f"attempts  {attempts_line(attempts)}", *new, *said]
 

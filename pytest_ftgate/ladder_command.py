@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import warnings
@@ -24,6 +25,7 @@ from pytest_ftgate.gates import scores_of
 from pytest_ftgate.gates.given import clusters_of, unit_of
 from pytest_ftgate.identity import resolve_base
 from pytest_ftgate.ladder import Answer, Assessment, Climbed, Goal, assess
+from pytest_ftgate.ledger import begin_ledger
 from pytest_ftgate.prompting import CANDIDATE, System, build_prompts
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.report.terminal import progress_line
@@ -123,6 +125,8 @@ def climb(args: argparse.Namespace, root: Path) -> list[Ladder]:
         check_usable(evalset)
     base = resolve_base(args.base, Path.cwd())
     engine = HFEngine(base, Settings(args.device, args.dtype, args.quantize, args.batch_size))
+    with contextlib.suppress(OSError):  # the store cannot be written either, and says so
+        begin_ledger(root)  # or the answers stored now would look like those of a ledger that was removed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of torch and its kin are not the user's
         return list(ladders_of(with_rungs, goals, engine, root / STORE))

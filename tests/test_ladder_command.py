@@ -10,6 +10,7 @@ from conftest import Project
 from tinymodel import BASELINES, N, write_evalset
 
 from pytest_ftgate.ladder_command import main
+from pytest_ftgate.ledger import read_ledger
 
 
 def climbed(*args: str) -> int:
@@ -24,6 +25,7 @@ def test_a_gap_is_left(project: Project, capsys: pytest.CaptureFixture[str]) -> 
     assert "fine-tune" in out
     [ladder] = json.loads((project.root / "ladder.json").read_text())["ladders"]
     assert ladder["answer"] == "FINE_TUNE"
+    assert read_ledger(project.root).problem == "", "the answers that it stored cast doubt on the count of attempts"
     assert {rung["name"] for rung in ladder["rungs"]} == {"zero_shot", "few_shot"}
     longer = {rung["name"]: rung["prompt_tokens"] for rung in ladder["rungs"]}
     assert longer["few_shot"] > longer["zero_shot"]

@@ -48,10 +48,10 @@ def test_attempts_are_counted_over_runs_and_said(project: Project) -> None:
     first = judge(project, "evals")
     assert attempts(first) == {"general": (1, 0.05), "shape": (1, 0.05), "target": (1, 0.05)}
     assert "attempts  general 1 (none), shape 1 (none), target 1 (none)" in first.out
-    assert f"the ledger of attempts was begun by this run: {LEDGER}" in first.out
+    assert f"the ledger of attempts begins with this run: {LEDGER}" in first.out
     again = judge(project, "evals", "--ft-html=r.html")
     assert attempts(again) == attempts(first)
-    assert "begun by this run" not in again.out
+    assert "begins with this run" not in again.out
     assert len(read_ledger(project.root).entries) == 3  # the same attempt is not written twice
     second = judge(project, "evals", "--ft-html=r.html", model="second")
     assert {index for index, _ in attempts(second).values()} == {2}
