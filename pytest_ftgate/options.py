@@ -111,6 +111,17 @@ OPTIONS = (
         "generated for them and they are INCONCLUSIVE at once; `ftgate plan EVALS` says how many examples are needed.",
         {"action": "store_true"},
     ),
+    Option(
+        "--ft-limit",
+        "Ask at most N examples of each eval set: a quick look. The run verdict is PARTIAL, whatever the gates say.",
+        {"type": "positive_int", "metavar": "N"},
+    ),
+    Option(
+        "--ft-case",
+        "Ask only these examples, by id or EVALSET:ID (commas between; may be repeated), and show what each side "
+        "answered. The run verdict is PARTIAL, whatever the gates say.",
+        {"action": "append", "default": [], "metavar": "ID[,ID...]"},
+    ),
     Option("--ft-json", "Write the verdict and every number behind it to this file.", {"metavar": "FILE"}),
     Option("--ft-html", "Write a report to read in a browser to this file.", {"metavar": "FILE"}),
 )

@@ -147,7 +147,7 @@ class EvalSetCollector(pytest.File):
         from pytest_ftgate.session import load_for_collection
 
         session = self.config.stash.get(SESSION, None)
-        evalset, gates = load_for_collection(self.path, full=session is not None and not session.collect_only)
+        evalset, gates = load_for_collection(self.path, session)
         for gate in gates:
             item = GateItem.from_parent(self, name=gate.kind, callobj=check_gate)
             item.gate, item.evalset = gate, evalset

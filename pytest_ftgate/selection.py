@@ -26,7 +26,7 @@ def _in_force(session: Session, gates: Gates, shared: Path) -> list[tuple[EvalSe
 
     found = []
     for evalset, gate in gates:
-        strict = session.held(evalset)
+        strict = session.subset.of(session.held(evalset))
         used = next(each for each in strict.gates if each.kind == gate.kind)
         if not (is_counted(gate.kind) and refuse(session.attempt(evalset, shared), evalset, used)):
             found.append((strict, used, session.levels(evalset, shared)))
@@ -37,6 +37,8 @@ def before(session: Session, gates: Gates, shared: Path) -> list[str]:
     """Lines about gates that cannot pass with their examples, or hardly will; nothing is generated for this."""
     if not gates:  # nothing to import for where nothing is judged
         return []
+    if session.subset.is_part:
+        return session.subset.lines(evalset for evalset, _ in gates)
     from pytest_ftgate.preflight import warnings_before
 
     known = [(evalset, gate, levels.alpha) for evalset, gate, levels in _in_force(session, gates, shared)]
@@ -56,17 +58,20 @@ def run_stage(
     from pytest_ftgate.preflight import needs_answers
     from pytest_ftgate.run import shared_stage, stopping_for, work_for
 
+    levels: dict[str, Levels] = {}
+
     def stopping(evalset: EvalSet, judged: list[GateSpec]) -> Stopping | None:
         if session.all_answers:
             return None
-        return stopping_for(evalset, judged, session.levels(evalset, shared), overlaps.leaked)
+        return stopping_for(evalset, judged, levels[evalset.name], overlaps.leaked)
 
     def compute() -> StageResult:
-        chosen = [
-            (evalset, gate)
-            for evalset, gate, levels in _in_force(session, gates, shared)
-            if needs_answers(evalset, gate, levels.alpha, judge_hopeless=session.judge_hopeless)
-        ]
+        chosen = []
+        for evalset, gate, left in _in_force(session, gates, shared):
+            levels[evalset.name] = left
+            needed = needs_answers(evalset, gate, left.alpha, judge_hopeless=session.judge_hopeless)
+            if needed or session.subset.is_part:  # its answers are what a part is asked for
+                chosen.append((evalset, gate))
         work = work_for(chosen, corroborate=session.corroborate, stopping=stopping)
         with warnings.catch_warnings():
             # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
