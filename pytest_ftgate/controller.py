@@ -123,7 +123,8 @@ class Controller:
             decision = Decision("NOT_EVALUATED", objection)
         self._decision = decision
         self._write()
-        if problem := self._proof.draft_receipt(decision, self._selected, self._ordered(), self._engine, self._shared):
+        told = (self._ordered(), self._engine, self._shared, self.ledger_entry)
+        if problem := self._proof.draft_receipt(decision, self._selected, *told):
             self._not_evaluated(problem)
         return self._decision
 
