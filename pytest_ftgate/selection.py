@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evalsets.errors import InputError
 from evalsets.types import EvalSet, GateSpec
 from pytest_ftgate.session import STORE, Session
 
@@ -39,10 +40,21 @@ def before(session: Session, gates: Gates, shared: Path) -> list[str]:
         return []
     if session.subset.is_part:
         return session.subset.lines(evalset for evalset, _ in gates)
+    from pytest_ftgate.calibration import noise_of, read_calibration
     from pytest_ftgate.preflight import warnings_before
 
+    try:
+        measured, said = read_calibration(session.root), []
+    except InputError as error:
+        measured, said = (), [f"ftgate: {error}"]
+    base = session.candidate.digest(tuned=False)
+
+    def noise(evalset: EvalSet) -> float:
+        found = noise_of(measured, evalset, base=base) if measured else None
+        return found.flip_rate if found else 0.0
+
     known = [(evalset, gate, levels.alpha) for evalset, gate, levels in _in_force(session, gates, shared)]
-    return warnings_before(known, judge_hopeless=session.judge_hopeless)
+    return [*said, *warnings_before(known, noise=noise, judge_hopeless=session.judge_hopeless)]
 
 
 def run_stage(
