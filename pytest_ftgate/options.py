@@ -71,6 +71,12 @@ OPTIONS = (
         {"choices": ("auto", "all", "base", "off"), "default": "auto"},
     ),
     Option(
+        "--ft-cache-mib",
+        "How much .ftgate/cache may hold, in MiB (default 2048); beyond it, the models used longest ago go first, and "
+        "never those of this run.",
+        {"type": "positive_int", "default": 2048, "metavar": "N"},
+    ),
+    Option(
         "--ft-corroborate",
         "Also ask the models: does the candidate know the references of leaked examples better than those of clean "
         "ones, compared with the base? Advisory; costs one forward pass an example and side.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,6 +70,7 @@ def run_stage(
     from pytest_ftgate import stage
     from pytest_ftgate.preflight import needs_answers
     from pytest_ftgate.run import shared_stage, stopping_for, work_for
+    from pytest_ftgate.store import trim
 
     levels: dict[str, Levels] = {}
 
@@ -89,6 +91,11 @@ def run_stage(
             # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
             warnings.simplefilter("ignore")
             root, chunk = session.root / STORE, session.batch_size
-            return stage.run_stage(work, engine, store_root=root, cache=session.cache, report=report, chunk=chunk)
+            result = stage.run_stage(work, engine, store_root=root, cache=session.cache, report=report, chunk=chunk)
+        if session.cache != "off" and result.counts:
+            used = {engine.fingerprint(tuned=side == "candidate") for side in result.counts}
+            with contextlib.suppress(OSError):  # a store above its cap changes no verdict
+                trim(root, session.cache_mib * 2**20, keep=used)
+        return result
 
     return shared_stage(shared, compute)

@@ -53,6 +53,8 @@ class Session:
     verdict_required: bool
     verdict_off: bool
     cache: CacheMode
+    cache_mib: int
+    """Most that stored generations may take up, in MiB, but for those that this run used."""
     root: Path
     """pytest's root directory: node ids start there."""
     device: str
@@ -263,6 +265,7 @@ def open_session(
         verdict_required=verdict_required,
         verdict_off=option.ft_verdict == "off",
         cache=_cache(option.ft_cache, policy.policy.cache, verdict_required=verdict_required),
+        cache_mib=option.ft_cache_mib,
         root=root,
         device=option.ft_device,
         dtype=option.ft_dtype,

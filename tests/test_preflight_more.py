@@ -181,3 +181,25 @@ def test_a_run_spends_nothing_on_it_and_the_plan_says_so(
     assert plan_command.main(["evals", "--json", "p.json"]) == 1
     assert said in capsys.readouterr().out
     assert [g["can_pass"] for g in json.loads((project.root / "p.json").read_text())["gates"]].count(False) == 1
+
+
+# -- the cap of the store ----------------------------------------------------------------------------------------------
+
+
+def test_the_store_keeps_to_its_cap_and_to_what_this_run_used(project: Project) -> None:
+    folder = project.root / ".ftgate" / "cache" / "v1"
+    folder.mkdir(parents=True)
+    old = folder / f"{'0' * 64}.jsonl"
+    old.write_bytes(b"x" * 2**20)
+    project.gates("evals", "-k", "accuracy")
+    assert old.exists()
+    mine = {path.name for path in folder.glob("*.jsonl")} - {old.name}
+    assert len(mine) == 1
+    with (folder / next(iter(mine))).open("ab") as file:
+        file.write(b"\n" * 2**20)  # larger than the cap alone
+    old.write_bytes(b"x" * 2**20)
+    run = project.gates("evals", "-k", "accuracy", "--ft-cache-mib=1")
+    assert {path.name for path in folder.glob("*.jsonl")} == mine
+    assert run.verdict["counts"]["candidate"]["generated"] == 0
+    other = project.run("--ft-model=runs/good", "evals", "--ft-cache-mib=0")
+    assert (other.code, "above 0" in other.out) == (4, True)
