@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from evalsets.errors import InputError
 from evalsets.types import GateKind, Json
 from pytest_ftgate.policy.enforce import left_out, unmet, waived
 from pytest_ftgate.proof import Proof
@@ -59,6 +60,20 @@ class Controller:
     def select(self, nodeids: Iterable[str]) -> None:
         """Node ids that are going to run."""
         self._selected.update(name for nodeid in nodeids if (name := self._gate_name(nodeid)))
+
+    def before(self, nodeids: Iterable[str]) -> list[str]:
+        """What `selection.before` says of the gates of these node ids, where only workers have collected them."""
+        from evalsets.loader import load_evalset
+        from pytest_ftgate.selection import before
+
+        names = {name for nodeid in nodeids if (name := self._gate_name(nodeid))}
+        gates = []
+        for file in self.session.required:
+            if names.intersection(file.gate_names):
+                with contextlib.suppress(InputError):  # it changed since: the workers say what is wrong with it
+                    evalset = load_evalset(file.path)
+                    gates += [(evalset, g) for g in evalset.gates if f"{file.name}::{g.kind}" in names]
+        return before(self.session, gates, self._shared)
 
     def receive(self, nodeid: str, properties: Mapping[str, object], *, failed: bool) -> None:
         """One report of one phase of one test."""

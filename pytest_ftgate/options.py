@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,13 @@ class Option:
     name: str
     help: str
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+def positive_int(text: str) -> int:
+    """A whole number above zero. Raises ArgumentTypeError."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
 
 
 OPTIONS = (
@@ -61,7 +69,7 @@ OPTIONS = (
     Option(
         "--ft-batch-size",
         "Prompts answered at once (default 64); halved when memory runs out, which the report says.",
-        {"type": "positive_int", "default": 64, "metavar": "N"},
+        {"type": positive_int, "default": 64, "metavar": "N"},
     ),
     Option(
         "--ft-cache",
@@ -74,7 +82,7 @@ OPTIONS = (
         "--ft-cache-mib",
         "How much .ftgate/cache may hold, in MiB (default 2048); beyond it, the models used longest ago go first, and "
         "never those of this run.",
-        {"type": "positive_int", "default": 2048, "metavar": "N"},
+        {"type": positive_int, "default": 2048, "metavar": "N"},
     ),
     Option(
         "--ft-corroborate",
@@ -91,7 +99,7 @@ OPTIONS = (
     Option(
         "--ft-receipt-days",
         "How long the receipt is valid, in days (default 90).",
-        {"type": "positive_int", "default": 90, "metavar": "N"},
+        {"type": positive_int, "default": 90, "metavar": "N"},
     ),
     Option(
         "--ft-sign-key",
@@ -120,7 +128,7 @@ OPTIONS = (
     Option(
         "--ft-limit",
         "Ask at most N examples of each eval set: a quick look. The run verdict is PARTIAL, whatever the gates say.",
-        {"type": "positive_int", "metavar": "N"},
+        {"type": positive_int, "metavar": "N"},
     ),
     Option(
         "--ft-case",

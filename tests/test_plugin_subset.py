@@ -103,6 +103,7 @@ def test_workers_ask_the_same_cases(project: Project) -> None:
     assert run.verdict["verdict"] == "PARTIAL"
     assert set(run.outcomes) == {"target::accuracy", "target::beats_baseline", "general::forgetting"}
     assert {gate["n"] for gate in run.verdict["gates"]} == {1}
+    assert f"1 of {N} of general and 1 of {N} of target examples are asked: information" in run.out
     assert "target:e3 " in run.out
     assert "general:e4 " in run.out
 
