@@ -30,10 +30,10 @@ from pytest_ftgate.prompting import System, systems_for
 from pytest_ftgate.types import Generation
 
 SIZES = {
-    "demo": Size(tickets=4000, general=2000, labels=3000, shots=16, new_tokens=24),
-    "big": Size(tickets=24, general=24, labels=24, shots=16, new_tokens=24),
+    "demo": Size(tickets=2000, general=1000, labels=1500, shots=16, new_tokens=24),
+    "big": Size(tickets=12, general=12, labels=8, shots=16, new_tokens=24),
 }
-BATCHES = {"demo": (1, 16, 64), "big": (1, 16)}
+BATCHES = {"demo": (1, 16), "big": (1, 16)}
 """lm-eval's default is 1."""
 JUDGED = (0, 1)
 """pytest's exit codes of a run that judged; whether these random adapters pass does not matter here."""
@@ -67,7 +67,7 @@ def ours(work: Work, adapter: Path, *select: str) -> Cost:
     """One pytest run, start-up and statistics included."""
     command = [
         *(sys.executable, "-m", "pytest", "evals", f"--ft-model={adapter}", f"--ft-base={work.base}"),
-        *("--ft-verdict=off", "-q", "-p", "no:cacheprovider", *select),
+        *("--ft-all-answers", "--ft-verdict=off", "-q", "-p", "no:cacheprovider", *select),
     ]
     return run(command, folder=work.folder, log=work.folder / "pytest.log", accept=JUDGED)
 

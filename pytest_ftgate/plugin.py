@@ -49,8 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)  # after xdist has made its workers' input
 def pytest_configure(config: pytest.Config) -> None:
-    option = config.option
-    if option.ft_model is None and not (option.ft_receipt or option.ft_sign_key or option.ft_verdict == "require"):
+    if not _asks_to_judge(config):
         return
     from pytest_ftgate import session
     from pytest_ftgate.errors import Unusable
@@ -88,6 +87,13 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"-p no:{name} blocks the run verdict. Fix: leave it out")
 
 
+def _asks_to_judge(config: pytest.Config) -> bool:
+    """A model to judge is named, or, without one, a verdict is asked for in so many words: a mistake to be told."""
+    option = config.option
+    wanted = option.ft_receipt or option.ft_sign_key or option.ft_verdict == "require"
+    return option.ft_model is not None or bool(wanted)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
     """Around all of pytest: `pytest.exit(returncode=0)` in a hook of a conftest, before or after ours, is no SHIP."""
@@ -97,7 +103,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
         if CONTROLLER in config.stash:
             config.stash[CONTROLLER].withdraw(type(error).__name__)
         raise
-    judging = config.getoption("--ft-model") is not None and "workerinput" not in vars(config)
+    judging = _asks_to_judge(config) and "workerinput" not in vars(config)
     if not judging or any(vars(config.option).get(name) for name in INFORMATION):
         return status
     if CONTROLLER in config.stash:

@@ -177,7 +177,13 @@ def test_a_saved_dataset_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.jsonl", b""), ("a.jsonl.gz", gzip.compress(b'{"prompt": "a"')[:-9]), ("a.txt", b"x"), ("a.csv.gz", b"x")],
+    [
+        ("a.jsonl", b""),
+        ("a.jsonl.gz", gzip.compress(b'{"prompt": "a"', mtime=0)[:-9]),
+        ("a.txt", b"x"),
+        ("a.csv.gz", b"x"),
+    ],
+    ids=["empty", "cut_off", "no_rows", "no_gzip"],
 )
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)

@@ -35,7 +35,8 @@ def test_nothing_is_generated_for_a_gate_that_cannot_pass(project: Project) -> N
     assert (verdict["outcome"], verdict["reason"]) == ("INCONCLUSIVE", "CANNOT_PASS_AT_N")
     assert verdict["details"]["needed"] == 149
     assert run.verdict["counts"] == {}
-    assert not (project.root / ".ftgate").exists()
+    assert not (project.root / ".ftgate" / "cache").exists()
+    assert "> -0.02" in run.out  # the table says what was asked, also where it was not judged
 
 
 def test_where_told_to_it_is_judged_all_the_same(project: Project) -> None:

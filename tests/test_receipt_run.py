@@ -274,7 +274,7 @@ OTHER_ENGINE = """
 
 def test_an_engine_that_does_not_say_what_it_judged(project: Project) -> None:
     project.write("evals/conftest.py", textwrap.dedent(OTHER_ENGINE))
-    assert project.gates("evals", "--ft-verdict=require").code == 0
+    assert project.gates("evals", "--ft-verdict=require").code == 21
     run = project.gates(*SHIPS)
     assert run.code == 21
     assert "the engine does not say" in run.verdict["reason"]

@@ -106,7 +106,7 @@ def _rows(verdict: Verdict) -> list[list[str]]:
     kind = verdict.kind
     if verdict.value is None or verdict.bound is None:
         found = "not judged" if verdict.outcome == "PASS" else "-"
-        return [[verdict.gate, found, "", "", "", "", str(verdict.n or "-"), "", verdict.outcome]]
+        return [[verdict.gate, found, "", "", "", _needs(verdict), str(verdict.n or "-"), "", verdict.outcome]]
     if kind == "overlap":
         share = verdict.details.get("share") is True
         found = f"{verdict.value:.1%} leaked" if share else f"{verdict.value:.0f} leaked"
@@ -119,12 +119,25 @@ def _rows(verdict: Verdict) -> list[list[str]]:
             "",
             "",
             _interval(verdict.interval, "{:.3f}"),
-            f">= {verdict.bound:g}",
+            _needs(verdict),
             units(verdict, verdict.n),
             _p(verdict.p_value, str(verdict.details.get("method", ""))),
             verdict.outcome,
         ]
     ]
+
+
+def _needs(verdict: Verdict) -> str:
+    """The bound of a gate on answers, also of one that was not judged; "" where there is none."""
+    if verdict.bound is None or verdict.kind == "overlap":
+        return ""
+    return f">= {verdict.bound:g}" if verdict.kind in ("format", "accuracy") else f"> {_held_to(verdict):+g}"
+
+
+def _held_to(verdict: Verdict) -> float:
+    """A paired gate is written as a drop and tested as a difference."""
+    bound = verdict.bound or 0.0
+    return -abs(bound) if verdict.kind == "forgetting" else bound
 
 
 def _slice_row(verdict: Verdict, one: SliceResult) -> list[str]:
