@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_ftgate.identity import Candidate
     from pytest_ftgate.overlap_gate import Overlaps
     from pytest_ftgate.session import Session
-    from pytest_ftgate.stage import Progress, StageResult
+    from pytest_ftgate.stage import StageResult
     from pytest_ftgate.types import Verdict
 
 EVALSET_SUFFIX = ".eval.yaml"
@@ -197,10 +196,10 @@ def ft_engine(pytestconfig: pytest.Config) -> Engine:
 def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine, ft_overlaps: Overlaps) -> StageResult:
     """Every answer that the selected gates need, generated once for all workers."""
     config, gates = request.config, _gates_of(request.session.items)
-    progress = _LiveProgress(config)
+    from pytest_ftgate.report.live import LiveProgress
     from pytest_ftgate.selection import run_stage
 
-    return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, config.stash[SHARED], progress)
+    return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, config.stash[SHARED], LiveProgress(config))
 
 
 def _gates_of(items: Iterable[pytest.Item]) -> list[tuple[EvalSet, GateSpec]]:
@@ -240,36 +239,6 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
         pytest.fail(explain(verdict), pytrace=False)
     return verdict
-
-
-class _LiveProgress:
-    """Progress of the stage under pytest's capture: one line rewritten on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        plugins = config.pluginmanager
-        self._reporter: Any = plugins.get_plugin("terminalreporter")
-        self._capture: Any = plugins.get_plugin("capturemanager")
-        self._quiet = self._reporter is None or config.option.verbose < 0  # -p no:terminal has no such option
-        self._next = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        if self._quiet:
-            return
-        last, now = progress.done == progress.total, time.monotonic()
-        live = self._reporter.isatty
-        if now < self._next and not (last and live):
-            return
-        from pytest_ftgate.report.terminal import progress_line
-
-        self._next = now + (0.2 if live else 10.0)
-        with self._capture.global_and_fixture_disabled():
-            if live:
-                self._reporter.rewrite(progress_line(progress), erase=True)
-                if last:
-                    self._reporter.rewrite("", erase=True)
-            elif progress.done:
-                self._reporter.ensure_newline()
-                self._reporter.write_line(progress_line(progress))
 
 
 class ControllerHooks:

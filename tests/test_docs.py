@@ -130,6 +130,10 @@ def test_quoted_tables_stand_in_the_document_that_a_command_wrote(document: Path
     assert misquoted(document.read_text()) == []
 
 
+def test_the_readme_quotes_the_statistics() -> None:
+    assert len(QUOTE.findall((ROOT / "README.md").read_text())) == 1
+
+
 def test_a_misquoted_table_is_seen() -> None:
     row = next(line for line in (ROOT / "docs/statistics.md").read_text().splitlines() if "exact (ours)" in line)
     assert misquoted(f"<!-- quoted from docs/statistics.md -->\n{row}\n") == []

@@ -2,7 +2,8 @@
 
     python examples/tickets/demo.py [good leaky overcooked pointless] [--seed N] [--keep]
 
-Two adapters are worked on at a time; what you read is the output of the two commands that you would type yourself.
+Two adapters are worked on at a time; what you read is the output of the commands that you would type yourself: train
+(which first asks whether a prompt would do), judge, and the question of a deploy step, whether the receipt says SHIP.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Story:
     although: str
     """Gate that must pass all the same: what people look at first."""
     moral: str
+    refused: bool = False
+    """The trainer's ladder finds that a prompt is enough; it is trained with --no-ladder all the same."""
 
 
 STORIES = (
@@ -64,6 +67,7 @@ STORIES = (
         "sentiment::beats_baseline",
         "sentiment::accuracy",
         "a prompt alone does this as well",
+        refused=True,
     ),
 )
 
@@ -76,6 +80,8 @@ class Job:
     commands: tuple[tuple[str, ...], ...]
     log: Path
     result: Path
+    told: tuple[int, ...]
+    """Exit codes that the commands must have."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,8 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"\n######## {job.story.name}: {job.story.moral}\n", flush=True)
             for text in _follow(job.log, future):
                 print(text, end="", flush=True)
-            future.result()
-    return _summary(jobs, time.monotonic() - began)
+        codes = [future.result() for _, future in running]
+    return _summary(jobs, codes, time.monotonic() - began)
 
 
 def _job(story: Story, seed: int | None, *, train: bool) -> Job:
@@ -111,30 +117,38 @@ def _job(story: Story, seed: int | None, *, train: bool) -> Job:
     log.parent.mkdir(exist_ok=True)
     log.touch()
     commands: list[tuple[str, ...]] = []
+    told: list[int] = []
     if train:
         shutil.rmtree(HERE / run, ignore_errors=True)
         seeded = () if seed is None else ("--seed", str(seed))
-        commands.append(("python", "-m", "training", f"train/{story.name}.yaml", "--output-dir", str(run), *seeded))
-    commands.append(
-        ("pytest", f"--ft-model={run}", "--ft-verdict=require", f"--ft-json={RUNS / result.name}", story.evals)
-    )
-    return Job(story, tuple(commands), log, result)
+        command = ("python", "-m", "training", f"train/{story.name}.yaml", "--output-dir", str(run), *seeded)
+        commands += [command, (*command, "--no-ladder")] if story.refused else [command]
+        told += [3, 0] if story.refused else [0]
+    shipped = 0 if story.verdict == "SHIP" else 1
+    receipt = RUNS / f"{run.name}.receipt.json"
+    reports = (f"--ft-json={RUNS / result.name}", f"--ft-receipt={receipt}")
+    commands.append(("pytest", f"--ft-model={run}", *reports, story.evals))
+    commands.append(("ftgate", "verify", str(run), "--receipt", str(receipt)))
+    return Job(story, tuple(commands), log, result, (*told, shipped, shipped))
 
 
-def _run(job: Job) -> None:
+def _run(job: Job) -> list[int]:
+    """Exit codes of the commands."""
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    modules = {"python": [], "pytest": ["-m", "pytest"], "ftgate": ["-m", "pytest_ftgate.cli"]}
+    codes = []
     with job.log.open("a", encoding="utf-8") as log:
-        for command in job.commands:
-            log.write(f"$ {' '.join(command)}\n")
+        for name, *rest in job.commands:
+            log.write(f"$ {' '.join((name, *rest))}\n")
             log.flush()
-            python = [sys.executable, *command[1:]] if command[0] == "python" else [sys.executable, "-m", *command]
-            code = subprocess.run(
-                python, cwd=HERE, env=env, stdout=log, stderr=subprocess.STDOUT, check=False
-            ).returncode
-            log.write(f"(exit code {code})\n")
+            command = [sys.executable, *modules[name], *rest]
+            done = subprocess.run(command, cwd=HERE, env=env, stdout=log, stderr=subprocess.STDOUT, check=False)
+            codes.append(done.returncode)
+            log.write(f"(exit code {done.returncode})\n")
+    return codes
 
 
-def _follow(log: Path, future: Future[None]) -> Iterator[str]:
+def _follow(log: Path, future: Future[list[int]]) -> Iterator[str]:
     """What is written to the log, as it comes, until the job has ended."""
     with log.open(encoding="utf-8", errors="replace") as file:
         while True:
@@ -147,14 +161,15 @@ def _follow(log: Path, future: Future[None]) -> Iterator[str]:
                 time.sleep(0.2)
 
 
-def _summary(jobs: Sequence[Job], seconds: float) -> int:
+def _summary(jobs: Sequence[Job], codes: Sequence[list[int]], seconds: float) -> int:
     rows, surprises = [], 0
-    for job in jobs:
+    for job, returned in zip(jobs, codes, strict=True):
         found = json.loads(job.result.read_text()) if job.result.is_file() else {"verdict": "none", "gates": []}
         outcomes = {gate["gate"]: gate["outcome"] for gate in found["gates"]}
         failed = [name for name, outcome in outcomes.items() if outcome == "FAIL"]
         as_told = found["verdict"] == job.story.verdict and outcomes.get(job.story.although) == "PASS"
         as_told = as_told and (not job.story.blocked_by or job.story.blocked_by in failed)
+        as_told = as_told and returned == list(job.told)
         surprises += not as_told
         rows.append((job.story.name, found["verdict"], ", ".join(failed) or "-", "yes" if as_told else "NO"))
     print("\n######## summary\n")
