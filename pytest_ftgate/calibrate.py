@@ -18,10 +18,10 @@ from evalsets.types import EvalSet, Json
 from pytest_ftgate.calibration import Noise, measure_noise, store_calibration
 from pytest_ftgate.errors import EngineError, FtgateError
 from pytest_ftgate.identity import Candidate, resolve_base
+from pytest_ftgate.inifile import ini_above
 from pytest_ftgate.prompting import BASE, build_prompts
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.required import named_files
-from pytest_ftgate.session import ini_above
 
 if TYPE_CHECKING:
     from pytest_ftgate.engine.hf_load import Settings

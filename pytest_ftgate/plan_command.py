@@ -19,9 +19,12 @@ from evalsets.files import write_text
 from evalsets.loader import load_evalset
 from evalsets.types import EvalSet
 from pytest_ftgate import stats
+from pytest_ftgate.calibration import Noise, newest_noise, noise_of, read_calibration
 from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.identity import resolve_base
+from pytest_ftgate.inifile import ini_above
 from pytest_ftgate.planning import exact_percent, exact_points
-from pytest_ftgate.preflight import FLIPS, GAIN, Assumed, Question, why_not
+from pytest_ftgate.preflight import FLIPS, GAIN, Assumed, Question, slices_too_small, why_not
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.required import named_files
 from pytest_ftgate.usable import check_usable
@@ -42,6 +45,15 @@ class Row:
     """Chance to pass under the assumption; None where graded scores decide."""
     examples: int | None
     """Examples for the power asked for."""
+    noise: Noise | None = None
+    """What `ftgate calibrate` measured on these examples."""
+    slices: str = ""
+    """Why a slice with a bound of its own keeps the gate from passing; "" where none does."""
+
+    @property
+    def why_not(self) -> str:
+        """Why the gate cannot pass; "" where it can."""
+        return why_not(self.question) or self.slices
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,13 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         evalsets = [_load(path) for path in named_files(args.evals)]
+        measured = _measured(evalsets, args.base)
     except (InputError, FtgateError) as err:
         print(err, file=sys.stderr)
         return UNUSABLE
     except OSError as err:
         print(f"{err.filename}: expected a file that can be read, found: {err.strerror}", file=sys.stderr)
         return UNUSABLE
-    rows = [row for evalset in evalsets for row in _rows(evalset, args)]
+    rows = [row for evalset in evalsets for row in _rows(evalset, measured.get(evalset.name), args)]
     if args.json is not None:
         try:
             write_text(Path(args.json), json.dumps(_to_json(rows, args), indent=2, allow_nan=False) + "\n")
@@ -63,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{args.json}: expected a file that can be written, found: {err.strerror}", file=sys.stderr)
             return UNUSABLE
     print(_render(rows, args))
-    return CAN if all(row.question.can_pass for row in rows) else CANNOT
+    return CAN if not any(row.why_not for row in rows) else CANNOT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
         "--flip-rate",
         type=_share,
         help=f"share of examples on which candidate and reference differ (default {flips})",
+    )
+    parser.add_argument(
+        "--base",
+        metavar="DIR",
+        help="take the flip rate that `ftgate calibrate` measured with this base (default: the one calibrated last)",
     )
     parser.add_argument("--json", metavar="OUT", help="write the same numbers to this file")
     return parser
@@ -97,14 +115,25 @@ def _load(path: Path) -> EvalSet:
     return evalset
 
 
-def _rows(evalset: EvalSet, args: argparse.Namespace) -> list[Row]:
+def _measured(evalsets: Sequence[EvalSet], base: str | None) -> dict[str, Noise]:
+    """EvalSet name -> noise of this base; without one, of the base that was calibrated last."""
+    ini = ini_above(Path.cwd())
+    found = read_calibration(ini.parent if ini else Path.cwd())
+    digest = resolve_base(base, Path.cwd()).digest(tuned=False) if base is not None else None
+    fitting = {e.name: noise_of(found, e, base=digest) if digest else newest_noise(found, e) for e in evalsets}
+    return {name: noise for name, noise in fitting.items() if noise is not None}
+
+
+def _rows(evalset: EvalSet, noise: Noise | None, args: argparse.Namespace) -> list[Row]:
     rows = []
     for gate in evalset.gates:
         if gate.kind == "overlap":
             continue
         question = Question.of(evalset, gate, args.alpha)
-        assumed = Assumed.of(question, args.flip_rate)
-        rows.append(Row(question, assumed, assumed.power(question), assumed.examples(question, args.power)))
+        assumed = Assumed.of(question, args.flip_rate, noise=noise.flip_rate if noise else 0.0)
+        power, examples = assumed.power(question), assumed.examples(question, args.power)
+        small = slices_too_small(evalset, gate, question.alpha)
+        rows.append(Row(question, assumed, power, examples, noise, small))
     return rows
 
 
@@ -112,11 +141,27 @@ def _render(rows: Sequence[Row], args: argparse.Namespace) -> str:
     titles = [title.format(power=f"{args.power:.0%}") for title in TITLES]
     table = tabulate([_cells(row) for row in rows], headers=titles, tablefmt="simple", disable_numparse=True)
     parts = [visible(line, limit=400) for line in table.splitlines()]
-    parts += ["", *(f"{row.question.gate}: {why}" for row in rows if (why := why_not(row.question)))]
+    parts += ["", *_noise_lines(rows, args)]
+    parts += ["", *(f"{row.question.gate}: {why}" for row in rows if (why := row.why_not))]
     for kind, what in (("forgetting", "nothing is lost on average"), ("beats_baseline", "the gain is 10 points more")):
         if any(row.question.kind == kind for row in rows):
             parts += ["", f"examples for {args.power:.0%} power in {kind} if {what} (about):", "", _plan(kind, args)]
     return "\n".join(parts).replace("\n\n\n", "\n\n")
+
+
+def _noise_lines(rows: Sequence[Row], args: argparse.Namespace) -> list[str]:
+    """What was measured of each eval set, and whether the plan rests on it."""
+    said = {}
+    for row in rows:
+        noise = row.noise
+        if noise is None or row.question.test == "floor" or noise.evalset in said:
+            continue
+        given = args.flip_rate is not None
+        told = "not used, as --flip-rate is given" if given else "at least so many are assumed to flip"
+        which = f"base {noise.base[:12]}" if args.base is not None else f"base {noise.base[:12]}, calibrated last"
+        text = f"{noise.evalset}: the base differs from itself on {noise.flip_rate:.1%} of {noise.n}"
+        said[noise.evalset] = visible(f"{text} ({noise.changed}, {which}, {noise.time}): {told}", limit=400)
+    return list(said.values())
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -126,7 +171,15 @@ def _cells(row: Row) -> tuple[str, ...]:
     unknown = "graded" if not q.exact else "-"
     power = unknown if row.power is None else f"{row.power:.0%}"
     examples = unknown if row.examples is None else f"{row.examples}"
-    can = "yes" if q.can_pass else "only by improving" if q.test == "non_inferiority" and not q.too_few else "no"
+    can = (
+        "no"
+        if row.slices
+        else "yes"
+        if q.can_pass
+        else "only by improving"
+        if q.test == "non_inferiority" and not q.too_few
+        else "no"
+    )
     return q.gate, n, bound, can, q.least or "-", q.certifiable or "-", row.assumed.words(q), power, examples
 
 
@@ -161,7 +214,8 @@ def _to_json(rows: Sequence[Row], args: argparse.Namespace) -> dict[str, object]
             "graded": not row.question.exact,
             "alpha": row.question.alpha,
             "best_p": row.question.best_p,
-            "can_pass": row.question.can_pass,
+            "can_pass": not row.why_not,
+            "slices": row.slices,
             "needed_at_best": row.question.needed_at_best,
             "least": row.question.least,
             "assumed_effect": row.assumed.effect,

@@ -5,7 +5,6 @@ At import this costs the standard library and pytest; everything else is importe
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import tempfile
@@ -44,17 +43,7 @@ VERDICTS: pytest.StashKey[dict[str, Verdict]] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ftgate", "fine-tuned models as code under test (ftgate)")
     for option in OPTIONS:
-        extra = dict(option.extra)
-        if extra.get("type") == "positive_int":
-            extra["type"] = positive_int
-        group.addoption(option.name, help=option.help, **extra)
-
-
-def positive_int(text: str) -> int:
-    """A whole number above zero, for argparse."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
-    return int(text)
+        group.addoption(option.name, help=option.help, **option.extra)
 
 
 @pytest.hookimpl(trylast=True)  # after xdist has made its workers' input
@@ -152,7 +141,7 @@ class EvalSetCollector(pytest.File):
         from pytest_ftgate.session import load_for_collection
 
         session = self.config.stash.get(SESSION, None)
-        evalset, gates = load_for_collection(self.path, full=session is not None and not session.collect_only)
+        evalset, gates = load_for_collection(self.path, session)
         for gate in gates:
             item = GateItem.from_parent(self, name=gate.kind, callobj=check_gate)
             item.gate, item.evalset = gate, evalset
@@ -276,6 +265,11 @@ class ControllerHooks:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        if not self._in_workers:  # what workers say at the end of their collection is shown by nobody
+            reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+            for line in self._controller.before(ids) if reporter else ():
+                reporter.ensure_newline()
+                reporter.write_line(line)
         self._in_workers = True
         self._controller.select(ids)
 

@@ -204,7 +204,7 @@ def test_plan_takes_alpha_power_and_flip_rate(capsys: pytest.CaptureFixture[str]
     ("args", "said"),
     [
         (["nowhere.eval.yaml"], "nowhere.eval.yaml"),
-        (["."], "expected *.eval.yaml files, found none"),
+        (["."], "no *.eval.yaml file lies below ."),
         (["broken.eval.yaml"], "broken.eval.yaml:1"),
     ],
 )
