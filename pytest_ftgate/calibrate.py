@@ -34,7 +34,7 @@ The base is asked the task prompt of every eval set once as it is judged, then w
 dtype and, with --nf4, in 4 bits. Greedy answers differ all the same: sums of floating-point numbers depend on their
 order. A candidate that flips no more answers than that has not been shown to forget anything.
 
-Written to .ftgate/calibration.json; `ftgate plan` takes the flip rate from there.
+Written to .ftgate/calibration.json; `ftgate plan` plans for at least that flip rate.
 exit codes: 0 measured · 4 an input cannot be used, or nothing could be measured
 """
 Answers = Mapping[str, Mapping[str, "Generation"]]

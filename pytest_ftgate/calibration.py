@@ -123,6 +123,13 @@ def noise_of(found: Iterable[Noise], evalset: EvalSet, *, base: str) -> Noise | 
     return max(fitting, key=lambda n: (n.flips or 0) / n.n, default=None)
 
 
+def flips_of(found: Iterable[Noise], evalset: EvalSet) -> float:
+    """Largest share of these examples that flipped without quantisation, on any base; 0.0 if none was measured."""
+    asked = asked_digest(evalset)
+    shares = [n.flips / n.n for n in found if n.asked == asked and n.flips is not None and not n.is_quantised]
+    return max(shares, default=0.0)
+
+
 def read_calibration(root: Path) -> tuple[Noise, ...]:
     """What `ftgate calibrate` stored below pytest's root directory; () where it never ran.
 

@@ -1,5 +1,6 @@
 """`ftgate plan EVALS...`: what each gate can show with its examples, before a model is loaded.
 
+An eval set whose attempts share alpha is planned at what the first attempt gets.
 Exit 0 if every gate can pass, 1 if one cannot, 4 if an eval set cannot be read.
 """
 
@@ -19,11 +20,14 @@ from evalsets.files import write_text
 from evalsets.loader import load_evalset
 from evalsets.types import EvalSet
 from pytest_ftgate import stats
+from pytest_ftgate.attempts import alpha_at
+from pytest_ftgate.calibration import flips_of, read_calibration
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.planning import exact_percent, exact_points
-from pytest_ftgate.preflight import FLIPS, GAIN, Assumed, Question, why_not
+from pytest_ftgate.preflight import FLIPS, GAIN, Assumed, Question, slices_too_small, why_not
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.required import named_files
+from pytest_ftgate.session import ini_above
 from pytest_ftgate.usable import check_usable
 
 CAN, CANNOT, UNUSABLE = 0, 1, 4
@@ -49,13 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         evalsets = [_load(path) for path in named_files(args.evals)]
+        noise = read_calibration(_root())
     except (InputError, FtgateError) as err:
         print(err, file=sys.stderr)
         return UNUSABLE
     except OSError as err:
         print(f"{err.filename}: expected a file that can be read, found: {err.strerror}", file=sys.stderr)
         return UNUSABLE
-    rows = [row for evalset in evalsets for row in _rows(evalset, args)]
+    rows = [row for evalset in evalsets for row in _rows(evalset, args, flips_of(noise, evalset))]
     if args.json is not None:
         try:
             write_text(Path(args.json), json.dumps(_to_json(rows, args), indent=2, allow_nan=False) + "\n")
@@ -63,7 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{args.json}: expected a file that can be written, found: {err.strerror}", file=sys.stderr)
             return UNUSABLE
     print(_render(rows, args))
-    return CAN if all(row.question.can_pass for row in rows) else CANNOT
+    small = [line for e in evalsets for gate in e.gates for line in slices_too_small(e, gate, _first(e, args.alpha))]
+    print("".join(f"{visible(line, limit=400)}\n" for line in small), end="")
+    for evalset in evalsets:
+        if evalset.attempts.spend != "none":
+            print(f"{evalset.name}: attempt 1 at alpha {_first(evalset, args.alpha):.3g} ({evalset.attempts.spend})")
+    return CAN if all(row.question.can_pass for row in rows) and not small else CANNOT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--flip-rate",
         type=_share,
-        help=f"share of examples on which candidate and reference differ (default {flips})",
+        help=f"share of examples on which candidate and reference differ (default {flips}; more where `ftgate "
+        "calibrate` measured more)",
     )
     parser.add_argument("--json", metavar="OUT", help="write the same numbers to this file")
     return parser
@@ -97,13 +108,28 @@ def _load(path: Path) -> EvalSet:
     return evalset
 
 
-def _rows(evalset: EvalSet, args: argparse.Namespace) -> list[Row]:
+def _root() -> Path:
+    """Where `ftgate calibrate` stores what it measured."""
+    ini = ini_above(Path.cwd())
+    return ini.parent if ini else Path.cwd()
+
+
+def _first(evalset: EvalSet, alpha: float) -> float:
+    """What the first attempt on this eval set is judged at; later ones get less, or the same."""
+    return alpha_at(evalset.attempts, 1, alpha=alpha)
+
+
+def _rows(evalset: EvalSet, args: argparse.Namespace, noise: float) -> list[Row]:
+    """`noise`: share of examples that flip although nothing changed; a candidate is planned for at least as much."""
     rows = []
     for gate in evalset.gates:
         if gate.kind == "overlap":
             continue
-        question = Question.of(evalset, gate, args.alpha)
-        assumed = Assumed.of(question, args.flip_rate)
+        question = Question.of(evalset, gate, _first(evalset, args.alpha))
+        flips = args.flip_rate
+        if flips is None and gate.kind in FLIPS:
+            flips = max(FLIPS[gate.kind], noise)
+        assumed = Assumed.of(question, flips)
         rows.append(Row(question, assumed, assumed.power(question), assumed.examples(question, args.power)))
     return rows
 

@@ -15,6 +15,7 @@ from evalsets.scorers import is_graded
 from evalsets.types import EvalSet, GateSpec
 from pytest_ftgate import stats
 from pytest_ftgate.gates import GateInput
+from pytest_ftgate.gates.slices import too_small
 from pytest_ftgate.measure import Levels, graded_p_good
 from pytest_ftgate.planning import exact_percent, exact_points, graded_needed
 from pytest_ftgate.types import Verdict
@@ -110,7 +111,25 @@ class Question:
         margin = stats.smallest_margin(self.n, alpha=self.alpha)
         if self.test == "floor":
             return f"{math.floor(1000.0 * (1.0 - margin)) / 10.0:.1f}%"
-        return f"{math.ceil(1000.0 * margin) / 10.0:.1f} points" if self.test == "non_inferiority" else ""
+        return f"{self._points(margin):.1f} points" if self.test == "non_inferiority" else ""
+
+    def _points(self, least: float) -> float:
+        """Smallest margin in tenths of a point that the exact test certifies without a flip; `least` bounds it below.
+
+        At a small alpha its p-value lies above (1 - margin)^n: outcomes with gains count against it too.
+        """
+
+        def certifies(tenths: int) -> bool:
+            return stats.best_p_value(self.test, self.n, bound=tenths / 1000.0) <= self.alpha
+
+        low = high = math.ceil(1000.0 * least)
+        step = 1
+        while high < 999 and not certifies(high):
+            low, high, step = high, min(high + step, 999), 2 * step
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if certifies(middle) else (middle, high)
+        return high / 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +199,18 @@ def why_not(question: Question) -> str:
     return f"{q.n} {q.unit} cannot certify {what} whatever the model answers; {more}"
 
 
+def slices_too_small(evalset: EvalSet, gate: GateSpec, alpha: float) -> list[str]:
+    """One line for each slice with a bound of its own that its examples cannot certify: the gate cannot pass then."""
+    level = stats.final_level(alpha) if evalset.early_stop else alpha
+    lines = []
+    for small in too_small(evalset, gate, level):
+        needed = "no number of examples would do" if small.needed is None else f"{small.needed} needed"
+        improving = " without improving on the base" if gate.kind == "forgetting" else ""
+        where = f"{evalset.name}::{gate.kind}: slice {small.field}={small.value}"
+        lines.append(f"{where} is too small ({small.n}) to certify its bound{improving}; {needed}")
+    return lines
+
+
 def hopeless_verdict(evalset: EvalSet, gate: GateSpec, alpha: float) -> Verdict | None:
     """The Verdict of a gate that cannot pass with these examples: nothing needs to be generated for it.
 
@@ -199,12 +230,13 @@ def hopeless_verdict(evalset: EvalSet, gate: GateSpec, alpha: float) -> Verdict 
     fix = "change the bound" if needed is None else f"use at least {needed} {q.unit}"
     if needed is not None and q.certifiable:
         fix += f", or a bound that {q.n} can certify ({q.certifiable})"
+    still = "it could still FAIL, or pass by improving" if rescue else "it could still FAIL"
     return Verdict(
         gate=q.gate,
         kind=gate.kind,
         outcome="INCONCLUSIVE",
         summary=summary,
-        fix=f"{fix}; --ft-judge-hopeless judges it all the same: it could still FAIL",
+        fix=f"{fix}; --ft-judge-hopeless judges it all the same: {still}",
         n=q.n,
         value=None,
         interval=None,
@@ -238,6 +270,7 @@ def warnings_before(
             lines.append(f"ftgate: {q.gate}: {why}")
         elif why := _unlikely(q, flip_rate):
             lines.append(f"ftgate: {q.gate}: {why}")
+        lines += [f"ftgate: {line}" for line in slices_too_small(evalset, gate, alpha)]
     if hopeless and not judge_hopeless:
         lines.append(
             "ftgate: nothing is generated for a gate that cannot pass: it is INCONCLUSIVE, which never ships "

@@ -57,7 +57,8 @@ def run_stage(
     from pytest_ftgate.run import shared_stage, stopping_for, work_for
 
     def stopping(evalset: EvalSet, judged: list[GateSpec]) -> Stopping | None:
-        if session.all_answers:
+        # Where asking ended would tell how many were right, and a sealed set shows nothing but its verdict.
+        if session.all_answers or evalset.attempts.feedback == "sealed":
             return None
         return stopping_for(evalset, judged, session.levels(evalset, shared), overlaps.leaked)
 
