@@ -18,10 +18,10 @@ from evalsets.types import EvalSet, Json
 from pytest_ftgate.calibration import Noise, measure_noise, store_calibration
 from pytest_ftgate.errors import EngineError, FtgateError
 from pytest_ftgate.identity import Candidate, resolve_base
+from pytest_ftgate.inifile import ini_above
 from pytest_ftgate.prompting import BASE, build_prompts
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.required import named_files
-from pytest_ftgate.session import ini_above
 
 if TYPE_CHECKING:
     from pytest_ftgate.engine.hf_load import Settings
@@ -34,7 +34,7 @@ The base is asked the task prompt of every eval set once as it is judged, then w
 dtype and, with --nf4, in 4 bits. Greedy answers differ all the same: sums of floating-point numbers depend on their
 order. A candidate that flips no more answers than that has not been shown to forget anything.
 
-Written to .ftgate/calibration.json; `ftgate plan` plans for at least that flip rate.
+Written to .ftgate/calibration.json; `ftgate plan` takes the flip rate from there.
 exit codes: 0 measured · 4 an input cannot be used, or nothing could be measured
 """
 Answers = Mapping[str, Mapping[str, "Generation"]]

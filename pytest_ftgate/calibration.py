@@ -59,6 +59,11 @@ class Noise:
         return None if self.gains is None or self.losses is None else self.gains + self.losses
 
     @property
+    def flip_rate(self) -> float:
+        """Their share of all examples; 0 where the eval set has no scorer."""
+        return (self.flips or 0) / self.n
+
+    @property
     def is_quantised(self) -> bool:
         """Whether weights were quantised in between: damage to compare with, not noise."""
         return self.changed.endswith("nf4")
@@ -120,14 +125,14 @@ def noise_of(found: Iterable[Noise], evalset: EvalSet, *, base: str) -> Noise | 
     """What flipped most without quantisation, on this eval set with this base (its digest); None where nothing did."""
     asked = asked_digest(evalset)
     fitting = [n for n in found if (n.asked, n.base) == (asked, base) and n.flips is not None and not n.is_quantised]
-    return max(fitting, key=lambda n: (n.flips or 0) / n.n, default=None)
+    return max(fitting, key=lambda n: n.flip_rate, default=None)
 
 
-def flips_of(found: Iterable[Noise], evalset: EvalSet) -> float:
-    """Largest share of these examples that flipped without quantisation, on any base; 0.0 if none was measured."""
-    asked = asked_digest(evalset)
-    shares = [n.flips / n.n for n in found if n.asked == asked and n.flips is not None and not n.is_quantised]
-    return max(shares, default=0.0)
+def newest_noise(found: Iterable[Noise], evalset: EvalSet) -> Noise | None:
+    """As `noise_of`, with the base that was asked this eval set last."""
+    kept, asked = list(found), asked_digest(evalset)
+    newest = max((n for n in kept if n.asked == asked), key=lambda n: n.time, default=None)
+    return noise_of(kept, evalset, base=newest.base) if newest else None
 
 
 def read_calibration(root: Path) -> tuple[Noise, ...]:

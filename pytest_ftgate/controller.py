@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from evalsets.errors import InputError
 from evalsets.types import GateKind, Json
 from pytest_ftgate.policy.enforce import left_out, unmet, waived
 from pytest_ftgate.proof import Proof
@@ -59,6 +60,20 @@ class Controller:
     def select(self, nodeids: Iterable[str]) -> None:
         """Node ids that are going to run."""
         self._selected.update(name for nodeid in nodeids if (name := self._gate_name(nodeid)))
+
+    def before(self, nodeids: Iterable[str]) -> list[str]:
+        """What `selection.before` says of the gates of these node ids, where only workers have collected them."""
+        from evalsets.loader import load_evalset
+        from pytest_ftgate.selection import before
+
+        names = {name for nodeid in nodeids if (name := self._gate_name(nodeid))}
+        gates = []
+        for file in self.session.required:
+            if names.intersection(file.gate_names):
+                with contextlib.suppress(InputError):  # it changed since: the workers say what is wrong with it
+                    evalset = load_evalset(file.path)
+                    gates += [(evalset, g) for g in evalset.gates if f"{file.name}::{g.kind}" in names]
+        return before(self.session, gates, self._shared)
 
     def receive(self, nodeid: str, properties: Mapping[str, object], *, failed: bool) -> None:
         """One report of one phase of one test."""
@@ -114,6 +129,7 @@ class Controller:
                 len(self._other_failures),
                 unproven=self._proof.unproven(self._engine, self._verdicts.values()),
                 partial_because=left_out(policy.policy, files, self.session.root.resolve()),
+                only_part=self.session.subset.because,
                 unmet=unmet(policy, files, self._engine),
                 waived=waived(self._verdicts.values()),
             )
@@ -122,7 +138,8 @@ class Controller:
             decision = Decision("NOT_EVALUATED", objection)
         self._decision = decision
         self._write()
-        if problem := self._proof.draft_receipt(decision, self._selected, self._ordered(), self._engine, self._shared):
+        told = (self._ordered(), self._engine, self._shared, self.ledger_entry)
+        if problem := self._proof.draft_receipt(decision, self._selected, *told):
             self._not_evaluated(problem)
         return self._decision
 
@@ -136,12 +153,18 @@ class Controller:
         if self._recorded is not None or not self._verdicts:
             return
         from pytest_ftgate.record import record_attempts
-        from pytest_ftgate.run import read_attempts
+        from pytest_ftgate.run import read_attempts, read_stage
 
-        names = self.session.evalset_names
+        names, alpha = self.session.evalset_names, self.session.alpha
         attempts = read_attempts(self._shared, names)
+        stage = read_stage(self._shared) if self.session.subset.is_part else None
         self._recorded = record_attempts(
-            self.session.root, attempts, self._verdicts.values(), beside=names, alpha=self.session.alpha
+            self.session.root,
+            attempts,
+            self._verdicts.values(),
+            beside=names,
+            alpha=alpha,
+            looked_at=stage.generations if stage else (),
         )
         self._verdicts.update(self._recorded.refused)
         if self._recorded.problem:
@@ -156,7 +179,8 @@ class Controller:
         if not attempts:
             return []
         new = [f"the ledger of attempts was begun by this run: {FOLDER}/{LEDGER}"] * self._ledger_is_new
-        said = attempt_sentences(attempts, self._verdicts, alpha=self.session.alpha)
+        of_whole = {} if self.session.subset.is_part else self._verdicts
+        said = attempt_sentences(attempts, of_whole, alpha=self.session.alpha)
         return [f"attempts  {attempts_line(attempts)}", *new, *said]
 
     def _not_evaluated(self, problem: str) -> None:
@@ -212,8 +236,21 @@ class Controller:
             lines += ["", *gate_table(self._ordered()).splitlines(), ""]
             if slices := slice_table(self._ordered()):
                 lines += [*slices.splitlines(), ""]
+        if self.session.subset.cases:
+            lines += [*self._cases(), ""]
         notes = (*self.session.notes, *self.attempt_lines(), *self.problems, *self._unasked())
         return [*lines, *map(visible, notes), *self._proof.lines(decision), decision_line(decision)]
+
+    def _cases(self) -> list[str]:
+        """What was answered to the examples of --ft-case; not where the look could not be written down."""
+        from pytest_ftgate.report.cases import case_lines
+        from pytest_ftgate.run import read_stage
+
+        stage = read_stage(self._shared)
+        refused = self._recorded.refused if self._recorded else {}
+        hidden = {gate.partition("::")[0] for gate in refused}
+        paths = {file.name: file.path for file in self.session.required}
+        return case_lines(self.session.subset, stage, paths, hidden=hidden) if stage else []
 
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""
@@ -307,6 +344,7 @@ class Controller:
             command=self.session.command,
             shared=self._shared,
             evalsets={file.name: file.path for file in self.session.required},
+            subset=self.session.subset,
             notes=[visible(line, limit=1000) for line in (*self.session.policy.lines(), *self.attempt_lines())],
         )
 

@@ -23,13 +23,14 @@ from pytest_ftgate.formats import make_format_check
 from pytest_ftgate.gates import scores_of
 from pytest_ftgate.gates.given import clusters_of, unit_of
 from pytest_ftgate.identity import resolve_base
+from pytest_ftgate.inifile import ini_above
 from pytest_ftgate.ladder import Answer, Assessment, Climbed, Goal, assess
 from pytest_ftgate.prompting import CANDIDATE, System, build_prompts
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.report.terminal import progress_line
 from pytest_ftgate.required import named_files
 from pytest_ftgate.scoring import needed_labels
-from pytest_ftgate.session import STORE, ini_above
+from pytest_ftgate.session import STORE
 from pytest_ftgate.usable import check_usable
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,13 @@ class Option:
     name: str
     help: str
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+def positive_int(text: str) -> int:
+    """A whole number above zero. Raises ArgumentTypeError."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
 
 
 OPTIONS = (
@@ -61,7 +69,7 @@ OPTIONS = (
     Option(
         "--ft-batch-size",
         "Prompts answered at once (default 64); halved when memory runs out, which the report says.",
-        {"type": "positive_int", "default": 64, "metavar": "N"},
+        {"type": positive_int, "default": 64, "metavar": "N"},
     ),
     Option(
         "--ft-cache",
@@ -69,6 +77,12 @@ OPTIONS = (
         "policy allows (base; all is refused there), else all. They lie in .ftgate/cache, keyed by weights, tokens, "
         "settings and versions.",
         {"choices": ("auto", "all", "base", "off"), "default": "auto"},
+    ),
+    Option(
+        "--ft-cache-mib",
+        "How much .ftgate/cache may hold, in MiB (default 2048); beyond it, the models used longest ago go first, and "
+        "never those of this run.",
+        {"type": positive_int, "default": 2048, "metavar": "N"},
     ),
     Option(
         "--ft-corroborate",
@@ -85,7 +99,7 @@ OPTIONS = (
     Option(
         "--ft-receipt-days",
         "How long the receipt is valid, in days (default 90).",
-        {"type": "positive_int", "default": 90, "metavar": "N"},
+        {"type": positive_int, "default": 90, "metavar": "N"},
     ),
     Option(
         "--ft-sign-key",
@@ -111,6 +125,17 @@ OPTIONS = (
         "Judge also gates that cannot pass with so few examples: they could still FAIL. Without it, nothing is "
         "generated for them and they are INCONCLUSIVE at once; `ftgate plan EVALS` says how many examples are needed.",
         {"action": "store_true"},
+    ),
+    Option(
+        "--ft-limit",
+        "Ask at most N examples of each eval set: a quick look. The run verdict is PARTIAL, whatever the gates say.",
+        {"type": positive_int, "metavar": "N"},
+    ),
+    Option(
+        "--ft-case",
+        "Ask only these examples, by id or EVALSET:ID (commas between; may be repeated), and show what each side "
+        "answered. The run verdict is PARTIAL, whatever the gates say.",
+        {"action": "append", "default": [], "metavar": "ID[,ID...]"},
     ),
     Option("--ft-json", "Write the verdict and every number behind it to this file.", {"metavar": "FILE"}),
     Option("--ft-html", "Write a report to read in a browser to this file.", {"metavar": "FILE"}),

@@ -1,6 +1,5 @@
 """`ftgate plan EVALS...`: what each gate can show with its examples, before a model is loaded.
 
-An eval set whose attempts share alpha is planned at what the first attempt gets.
 Exit 0 if every gate can pass, 1 if one cannot, 4 if an eval set cannot be read.
 """
 
@@ -21,13 +20,14 @@ from evalsets.loader import load_evalset
 from evalsets.types import EvalSet
 from pytest_ftgate import stats
 from pytest_ftgate.attempts import alpha_at
-from pytest_ftgate.calibration import flips_of, read_calibration
+from pytest_ftgate.calibration import Noise, newest_noise, noise_of, read_calibration
 from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.identity import resolve_base
+from pytest_ftgate.inifile import ini_above
 from pytest_ftgate.planning import exact_percent, exact_points
 from pytest_ftgate.preflight import FLIPS, GAIN, Assumed, Question, slices_too_small, why_not
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.required import named_files
-from pytest_ftgate.session import ini_above
 from pytest_ftgate.usable import check_usable
 
 CAN, CANNOT, UNUSABLE = 0, 1, 4
@@ -46,6 +46,15 @@ class Row:
     """Chance to pass under the assumption; None where graded scores decide."""
     examples: int | None
     """Examples for the power asked for."""
+    noise: Noise | None = None
+    """What `ftgate calibrate` measured on these examples."""
+    slices: str = ""
+    """Why a slice with a bound of its own keeps the gate from passing; "" where none does."""
+
+    @property
+    def why_not(self) -> str:
+        """Why the gate cannot pass; "" where it can."""
+        return why_not(self.question) or self.slices
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,14 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         evalsets = [_load(path) for path in named_files(args.evals)]
-        noise = read_calibration(_root())
+        measured = _measured(evalsets, args.base)
     except (InputError, FtgateError) as err:
         print(err, file=sys.stderr)
         return UNUSABLE
     except OSError as err:
         print(f"{err.filename}: expected a file that can be read, found: {err.strerror}", file=sys.stderr)
         return UNUSABLE
-    rows = [row for evalset in evalsets for row in _rows(evalset, args, flips_of(noise, evalset))]
+    rows = [row for evalset in evalsets for row in _rows(evalset, measured.get(evalset.name), args)]
     if args.json is not None:
         try:
             write_text(Path(args.json), json.dumps(_to_json(rows, args), indent=2, allow_nan=False) + "\n")
@@ -68,12 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{args.json}: expected a file that can be written, found: {err.strerror}", file=sys.stderr)
             return UNUSABLE
     print(_render(rows, args))
-    small = [line for e in evalsets for gate in e.gates for line in slices_too_small(e, gate, _first(e, args.alpha))]
-    print("".join(f"{visible(line, limit=400)}\n" for line in small), end="")
     for evalset in evalsets:
         if evalset.attempts.spend != "none":
             print(f"{evalset.name}: attempt 1 at alpha {_first(evalset, args.alpha):.3g} ({evalset.attempts.spend})")
-    return CAN if all(row.question.can_pass for row in rows) and not small else CANNOT
+    return CAN if not any(row.why_not for row in rows) else CANNOT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,8 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--flip-rate",
         type=_share,
-        help=f"share of examples on which candidate and reference differ (default {flips}; more where `ftgate "
-        "calibrate` measured more)",
+        help=f"share of examples on which candidate and reference differ (default {flips})",
+    )
+    parser.add_argument(
+        "--base",
+        metavar="DIR",
+        help="take the flip rate that `ftgate calibrate` measured with this base (default: the one calibrated last)",
     )
     parser.add_argument("--json", metavar="OUT", help="write the same numbers to this file")
     return parser
@@ -108,10 +119,13 @@ def _load(path: Path) -> EvalSet:
     return evalset
 
 
-def _root() -> Path:
-    """Where `ftgate calibrate` stores what it measured."""
+def _measured(evalsets: Sequence[EvalSet], base: str | None) -> dict[str, Noise]:
+    """EvalSet name -> noise of this base; without one, of the base that was calibrated last."""
     ini = ini_above(Path.cwd())
-    return ini.parent if ini else Path.cwd()
+    found = read_calibration(ini.parent if ini else Path.cwd())
+    digest = resolve_base(base, Path.cwd()).digest(tuned=False) if base is not None else None
+    fitting = {e.name: noise_of(found, e, base=digest) if digest else newest_noise(found, e) for e in evalsets}
+    return {name: noise for name, noise in fitting.items() if noise is not None}
 
 
 def _first(evalset: EvalSet, alpha: float) -> float:
@@ -119,18 +133,16 @@ def _first(evalset: EvalSet, alpha: float) -> float:
     return alpha_at(evalset.attempts, 1, alpha=alpha)
 
 
-def _rows(evalset: EvalSet, args: argparse.Namespace, noise: float) -> list[Row]:
-    """`noise`: share of examples that flip although nothing changed; a candidate is planned for at least as much."""
+def _rows(evalset: EvalSet, noise: Noise | None, args: argparse.Namespace) -> list[Row]:
     rows = []
     for gate in evalset.gates:
         if gate.kind == "overlap":
             continue
         question = Question.of(evalset, gate, _first(evalset, args.alpha))
-        flips = args.flip_rate
-        if flips is None and gate.kind in FLIPS:
-            flips = max(FLIPS[gate.kind], noise)
-        assumed = Assumed.of(question, flips)
-        rows.append(Row(question, assumed, assumed.power(question), assumed.examples(question, args.power)))
+        assumed = Assumed.of(question, args.flip_rate, noise=noise.flip_rate if noise else 0.0)
+        power, examples = assumed.power(question), assumed.examples(question, args.power)
+        small = slices_too_small(evalset, gate, question.alpha)
+        rows.append(Row(question, assumed, power, examples, noise, small))
     return rows
 
 
@@ -138,11 +150,27 @@ def _render(rows: Sequence[Row], args: argparse.Namespace) -> str:
     titles = [title.format(power=f"{args.power:.0%}") for title in TITLES]
     table = tabulate([_cells(row) for row in rows], headers=titles, tablefmt="simple", disable_numparse=True)
     parts = [visible(line, limit=400) for line in table.splitlines()]
-    parts += ["", *(f"{row.question.gate}: {why}" for row in rows if (why := why_not(row.question)))]
+    parts += ["", *_noise_lines(rows, args)]
+    parts += ["", *(f"{row.question.gate}: {why}" for row in rows if (why := row.why_not))]
     for kind, what in (("forgetting", "nothing is lost on average"), ("beats_baseline", "the gain is 10 points more")):
         if any(row.question.kind == kind for row in rows):
             parts += ["", f"examples for {args.power:.0%} power in {kind} if {what} (about):", "", _plan(kind, args)]
     return "\n".join(parts).replace("\n\n\n", "\n\n")
+
+
+def _noise_lines(rows: Sequence[Row], args: argparse.Namespace) -> list[str]:
+    """What was measured of each eval set, and whether the plan rests on it."""
+    said = {}
+    for row in rows:
+        noise = row.noise
+        if noise is None or row.question.test == "floor" or noise.evalset in said:
+            continue
+        given = args.flip_rate is not None
+        told = "not used, as --flip-rate is given" if given else "at least so many are assumed to flip"
+        which = f"base {noise.base[:12]}" if args.base is not None else f"base {noise.base[:12]}, calibrated last"
+        text = f"{noise.evalset}: the base differs from itself on {noise.flip_rate:.1%} of {noise.n}"
+        said[noise.evalset] = visible(f"{text} ({noise.changed}, {which}, {noise.time}): {told}", limit=400)
+    return list(said.values())
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -152,7 +180,15 @@ def _cells(row: Row) -> tuple[str, ...]:
     unknown = "graded" if not q.exact else "-"
     power = unknown if row.power is None else f"{row.power:.0%}"
     examples = unknown if row.examples is None else f"{row.examples}"
-    can = "yes" if q.can_pass else "only by improving" if q.test == "non_inferiority" and not q.too_few else "no"
+    can = (
+        "no"
+        if row.slices
+        else "yes"
+        if q.can_pass
+        else "only by improving"
+        if q.test == "non_inferiority" and not q.too_few
+        else "no"
+    )
     return q.gate, n, bound, can, q.least or "-", q.certifiable or "-", row.assumed.words(q), power, examples
 
 
@@ -187,7 +223,8 @@ def _to_json(rows: Sequence[Row], args: argparse.Namespace) -> dict[str, object]
             "graded": not row.question.exact,
             "alpha": row.question.alpha,
             "best_p": row.question.best_p,
-            "can_pass": row.question.can_pass,
+            "can_pass": not row.why_not,
+            "slices": row.slices,
             "needed_at_best": row.question.needed_at_best,
             "least": row.question.least,
             "assumed_effect": row.assumed.effect,

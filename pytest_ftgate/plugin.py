@@ -5,11 +5,9 @@ At import this costs the standard library and pytest; everything else is importe
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_ftgate.identity import Candidate
     from pytest_ftgate.overlap_gate import Overlaps
     from pytest_ftgate.session import Session
-    from pytest_ftgate.stage import Progress, StageResult
+    from pytest_ftgate.stage import StageResult
     from pytest_ftgate.types import Verdict
 
 EVALSET_SUFFIX = ".eval.yaml"
@@ -45,17 +43,7 @@ VERDICTS: pytest.StashKey[dict[str, Verdict]] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ftgate", "fine-tuned models as code under test (ftgate)")
     for option in OPTIONS:
-        extra = dict(option.extra)
-        if extra.get("type") == "positive_int":
-            extra["type"] = positive_int
-        group.addoption(option.name, help=option.help, **extra)
-
-
-def positive_int(text: str) -> int:
-    """A whole number above zero, for argparse."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
-    return int(text)
+        group.addoption(option.name, help=option.help, **option.extra)
 
 
 @pytest.hookimpl(trylast=True)  # after xdist has made its workers' input
@@ -153,7 +141,7 @@ class EvalSetCollector(pytest.File):
         from pytest_ftgate.session import load_for_collection
 
         session = self.config.stash.get(SESSION, None)
-        evalset, gates = load_for_collection(self.path, full=session is not None and not session.collect_only)
+        evalset, gates = load_for_collection(self.path, session)
         for gate in gates:
             item = GateItem.from_parent(self, name=gate.kind, callobj=check_gate)
             item.gate, item.evalset = gate, evalset
@@ -208,10 +196,10 @@ def ft_engine(pytestconfig: pytest.Config) -> Engine:
 def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine, ft_overlaps: Overlaps) -> StageResult:
     """Every answer that the selected gates need, generated once for all workers."""
     config, gates = request.config, _gates_of(request.session.items)
-    progress = _LiveProgress(config)
+    from pytest_ftgate.report.live import LiveProgress
     from pytest_ftgate.selection import run_stage
 
-    return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, config.stash[SHARED], progress)
+    return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, config.stash[SHARED], LiveProgress(config))
 
 
 def _gates_of(items: Iterable[pytest.Item]) -> list[tuple[EvalSet, GateSpec]]:
@@ -253,36 +241,6 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
     return verdict
 
 
-class _LiveProgress:
-    """Progress of the stage under pytest's capture: one line rewritten on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        plugins = config.pluginmanager
-        self._reporter: Any = plugins.get_plugin("terminalreporter")
-        self._capture: Any = plugins.get_plugin("capturemanager")
-        self._quiet = self._reporter is None or config.option.verbose < 0  # -p no:terminal has no such option
-        self._next = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        if self._quiet:
-            return
-        last, now = progress.done == progress.total, time.monotonic()
-        live = self._reporter.isatty
-        if now < self._next and not (last and live):
-            return
-        from pytest_ftgate.report.terminal import progress_line
-
-        self._next = now + (0.2 if live else 10.0)
-        with self._capture.global_and_fixture_disabled():
-            if live:
-                self._reporter.rewrite(progress_line(progress), erase=True)
-                if last:
-                    self._reporter.rewrite("", erase=True)
-            elif progress.done:
-                self._reporter.ensure_newline()
-                self._reporter.write_line(progress_line(progress))
-
-
 class ControllerHooks:
     """The run verdict: collects gate reports, adds one report of its own, sets the exit code. Not active in workers."""
 
@@ -307,6 +265,11 @@ class ControllerHooks:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        if not self._in_workers:  # what workers say at the end of their collection is shown by nobody
+            reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+            for line in self._controller.before(ids) if reporter else ():
+                reporter.ensure_newline()
+                reporter.write_line(line)
         self._in_workers = True
         self._controller.select(ids)
 

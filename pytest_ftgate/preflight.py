@@ -2,22 +2,25 @@
 
 Whether it can is exact. How likely it is needs an assumption about the candidate, which every text states: for a floor,
 half the way from the floor to 1; for beats_baseline, ten points more than min_gain, with 20 % of the answers flipping;
-for forgetting, no change on average, with 5 % flipping.
+for forgetting, no change on average, with 5 % flipping. Where `ftgate calibrate` found that the base differs from
+itself on more than that, as much flips: no candidate is steadier than its base.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evalsets.scorers import is_graded
 from evalsets.types import EvalSet, GateSpec
 from pytest_ftgate import stats
 from pytest_ftgate.gates import GateInput
-from pytest_ftgate.gates.slices import too_small
+from pytest_ftgate.gates.given import clusters_of
+from pytest_ftgate.gates.slices import NAMED, TooSmall, too_small
 from pytest_ftgate.measure import Levels, graded_p_good
 from pytest_ftgate.planning import exact_percent, exact_points, graded_needed
+from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.types import Verdict
 
 POWER = stats.PLANNED_POWER
@@ -142,11 +145,11 @@ class Assumed:
     """Share of examples on which it differs from the reference; 0 for floors."""
 
     @classmethod
-    def of(cls, question: Question, flip_rate: float | None = None) -> Assumed:
-        """`flip_rate`: measured, or None for the defaults above."""
+    def of(cls, question: Question, flip_rate: float | None = None, *, noise: float = 0.0) -> Assumed:
+        """`flip_rate`: as told, or None for the defaults above, and at least `noise`."""
         if question.test == "floor":
             return cls((1.0 + question.bound) / 2.0, 0.0)
-        flips = FLIPS[question.kind] if flip_rate is None else flip_rate
+        flips = max(FLIPS[question.kind], noise) if flip_rate is None else flip_rate
         if question.test == "non_inferiority":
             return cls(0.0, flips)
         gain = min(question.bound + GAIN, 1.0)
@@ -199,16 +202,26 @@ def why_not(question: Question) -> str:
     return f"{q.n} {q.unit} cannot certify {what} whatever the model answers; {more}"
 
 
-def slices_too_small(evalset: EvalSet, gate: GateSpec, alpha: float) -> list[str]:
-    """One line for each slice with a bound of its own that its examples cannot certify: the gate cannot pass then."""
-    level = stats.final_level(alpha) if evalset.early_stop else alpha
-    lines = []
-    for small in too_small(evalset, gate, level):
-        needed = "no number of examples would do" if small.needed is None else f"{small.needed} needed"
-        improving = " without improving on the base" if gate.kind == "forgetting" else ""
-        where = f"{evalset.name}::{gate.kind}: slice {small.field}={small.value}"
-        lines.append(f"{where} is too small ({small.n}) to certify its bound{improving}; {needed}")
-    return lines
+def slices_too_small(evalset: EvalSet, gate: GateSpec, alpha: float) -> str:
+    """Why a slice with a bound of its own keeps the gate from passing whatever is answered; "" where none does."""
+    clustered = any(cluster is not None for cluster in clusters_of(evalset))
+    if evalset.rigor == "approx" and (clustered or (gate.kind != "format" and is_graded(evalset.scorer))):
+        return ""  # Student's t sets no such limit
+    found = too_small(evalset, gate, alpha)
+    said = [_too_small(one, gate, evalset) for one in found[:NAMED]]
+    return "; ".join([*said, *([f"and {len(found) - NAMED} more slices"] if len(found) > NAMED else [])])
+
+
+def _too_small(one: TooSmall, gate: GateSpec, evalset: EvalSet) -> str:
+    bound = next(s.bounds[gate.kind] for s in evalset.slices if s.field == one.field and gate.kind in s.bounds)
+    more = "no number would do" if one.needed is None else f"{one.needed} needed"
+    name = f"slice {visible(one.field, limit=40)}={visible(one.value, limit=40)} of {one.n}"
+    if gate.kind == "forgetting":
+        return f"{name} cannot pass within {exact_points(bound)} without improving on the base; {more}"
+    what = (
+        f"a gain above {exact_points(bound)}" if gate.kind == "beats_baseline" else f"a floor of {exact_percent(bound)}"
+    )
+    return f"{name} cannot certify {what} whatever the model answers; {more}"
 
 
 def hopeless_verdict(evalset: EvalSet, gate: GateSpec, alpha: float) -> Verdict | None:
@@ -217,8 +230,11 @@ def hopeless_verdict(evalset: EvalSet, gate: GateSpec, alpha: float) -> Verdict 
     None where it can pass, and where it has too few clusters to be judged at all, which is an ERROR of its own.
     """
     q = Question.of(evalset, gate, alpha)
-    if q.can_pass or q.too_few:
+    if q.too_few:
         return None
+    if q.can_pass:
+        why = slices_too_small(evalset, gate, q.alpha)
+        return _hopeless_slices(q, why) if why else None
     best, needed = q.best_p, q.needed_at_best
     shown = {"floor": "all right", "superiority": "all gained", "non_inferiority": "none lost, none gained"}[q.test]
     instead = q.least if q.test == "non_inferiority" else ""
@@ -247,30 +263,56 @@ def hopeless_verdict(evalset: EvalSet, gate: GateSpec, alpha: float) -> Verdict 
     )
 
 
+def _hopeless_slices(q: Question, why: str) -> Verdict:
+    return Verdict(
+        gate=q.gate,
+        kind=q.kind,
+        outcome="INCONCLUSIVE",
+        summary=f"not judged: {why}; no answer was generated for this gate",
+        fix="add examples of these slices, or change their bound; "
+        "--ft-judge-hopeless judges it all the same: it could still FAIL",
+        n=q.n,
+        value=None,
+        interval=None,
+        bound=q.bound,
+        p_value=None,
+        reason="CANNOT_PASS_AT_N",
+        details={"judged": False, "alpha": q.alpha, "slices": why},
+    )
+
+
 def needs_answers(evalset: EvalSet, gate: GateSpec, alpha: float, *, judge_hopeless: bool) -> bool:
     """Whether generating for this gate can be of use."""
     if gate.kind == "overlap":
         return True
     q = Question.of(evalset, gate, alpha)
-    return not q.too_few and (judge_hopeless or q.can_pass)
+    if q.too_few or judge_hopeless:
+        return not q.too_few
+    return q.can_pass and not slices_too_small(evalset, gate, q.alpha)
 
 
 def warnings_before(
-    gates: Sequence[tuple[EvalSet, GateSpec, float]], *, flip_rate: float | None = None, judge_hopeless: bool = False
+    gates: Sequence[tuple[EvalSet, GateSpec, float]],
+    *,
+    flip_rate: float | None = None,
+    noise: Callable[[EvalSet], float] = lambda _: 0.0,
+    judge_hopeless: bool = False,
 ) -> list[str]:
-    """One line for each gate (EvalSet, GateSpec, alpha) that cannot pass, or hardly will, for the end of collection."""
+    """One line for each gate (EvalSet, GateSpec, alpha) that cannot pass, or hardly will, for the end of collection.
+
+    `noise`: share of an eval set's examples on which the base was measured to differ from itself.
+    """
     lines: list[str] = []
     hopeless = False
     for evalset, gate, alpha in gates:
         if gate.kind == "overlap":
             continue
         q = Question.of(evalset, gate, alpha)
-        if why := why_not(q):
+        if why := why_not(q) or slices_too_small(evalset, gate, q.alpha):
             hopeless = hopeless or not q.too_few
             lines.append(f"ftgate: {q.gate}: {why}")
-        elif why := _unlikely(q, flip_rate):
+        elif why := _unlikely(q, Assumed.of(q, flip_rate, noise=noise(evalset))):
             lines.append(f"ftgate: {q.gate}: {why}")
-        lines += [f"ftgate: {line}" for line in slices_too_small(evalset, gate, alpha)]
     if hopeless and not judge_hopeless:
         lines.append(
             "ftgate: nothing is generated for a gate that cannot pass: it is INCONCLUSIVE, which never ships "
@@ -279,9 +321,9 @@ def warnings_before(
     return lines
 
 
-def _unlikely(question: Question, flip_rate: float | None) -> str:
+def _unlikely(question: Question, assumed: Assumed) -> str:
     """Why a gate that can pass hardly will; "" where its chance is fair, or not known."""
-    q, assumed = question, Assumed.of(question, flip_rate)
+    q = question
     if q.test == "non_inferiority" and not q.exact:
         needed = q.needed_at_best
         if needed is None or graded_p_good([0.0] * q.n, q.delta0, low=-1.0) <= q.alpha:

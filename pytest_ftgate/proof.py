@@ -83,8 +83,12 @@ class Proof:
         verdicts: Sequence[Verdict],
         engine: Mapping[str, Json],
         shared: Path,
+        ledger: Mapping[str, Json],
     ) -> str:
-        """Write the receipt under another name, where this run leaves one. Returns why it could not be, or ""."""
+        """Write the receipt under another name, where this run leaves one. Returns why it could not be, or "".
+
+        `ledger`: what the run wrote into the ledger of attempts; {} for nothing.
+        """
         self.discard()
         settings, before = self._session.receipt, self._before
         required = {name for file in self._session.required for name in file.gate_names}
@@ -105,6 +109,7 @@ class Proof:
                 results=_sha256(self._session.json_path),
                 at=datetime.now(UTC),
                 days=settings.days,
+                attempts=dict(ledger) or None,
             )
             self._draft = Draft(settings, render(statement(judged)))
         except Exception as error:  # noqa: BLE001  # whatever it is: no receipt, and never SHIP

@@ -54,15 +54,23 @@ def attempt_facts(attempt: Attempt) -> dict[str, Json]:
 
 
 def record_attempts(
-    root: Path, attempts: Sequence[Attempt], verdicts: Collection[Verdict], *, beside: Collection[str], alpha: float
+    root: Path,
+    attempts: Sequence[Attempt],
+    verdicts: Collection[Verdict],
+    *,
+    beside: Collection[str],
+    alpha: float,
+    looked_at: Collection[str] = (),
 ) -> Recorded:
     """Append the attempts that showed a result, where the ledger does not hold it yet.
 
+    `looked_at`: eval sets of which a part was answered. That is an attempt on all of it, as answers were shown, and the
+    same one as a run of the whole with the same candidate; its outcomes are not those of the gates, and left out.
     Where alpha is shared and another run was judged meanwhile, the level was not the one of this attempt: it is
     written down as a look without outcomes, and its gates are ERRORs.
     """
     results = {a.entry.evalset: _results(a, verdicts) for a in attempts}
-    judged = [a for a in attempts if results[a.entry.evalset]]
+    judged = [a for a in attempts if results[a.entry.evalset] or a.entry.evalset in looked_at]
     overtaken: list[Attempt] = []
 
     def entries(ledger: Ledger) -> list[Entry]:
@@ -73,6 +81,8 @@ def record_attempts(
             if attempt.spends and now.entry.index != attempt.entry.index:
                 overtaken.append(attempt)
                 made.append(now.entry)
+            elif attempt.entry.evalset in looked_at:
+                made += [] if now.repeated else [now.entry]
             elif not outcomes.keys() <= now.known.keys():
                 made.append(replace(now.entry, outcomes=outcomes))
         return made

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evalsets.errors import InputError
 from evalsets.types import EvalSet, GateSpec
 from pytest_ftgate.session import STORE, Session
 
@@ -26,7 +28,7 @@ def _in_force(session: Session, gates: Gates, shared: Path) -> list[tuple[EvalSe
 
     found = []
     for evalset, gate in gates:
-        strict = session.held(evalset)
+        strict = session.subset.of(session.held(evalset))
         used = next(each for each in strict.gates if each.kind == gate.kind)
         if not (is_counted(gate.kind) and refuse(session.attempt(evalset, shared), evalset, used)):
             found.append((strict, used, session.levels(evalset, shared)))
@@ -37,10 +39,23 @@ def before(session: Session, gates: Gates, shared: Path) -> list[str]:
     """Lines about gates that cannot pass with their examples, or hardly will; nothing is generated for this."""
     if not gates:  # nothing to import for where nothing is judged
         return []
+    if session.subset.is_part:
+        return session.subset.lines(evalset for evalset, _ in gates)
+    from pytest_ftgate.calibration import noise_of, read_calibration
     from pytest_ftgate.preflight import warnings_before
 
+    try:
+        measured, said = read_calibration(session.root), []
+    except InputError as error:
+        measured, said = (), [f"ftgate: {error}"]
+    base = session.candidate.digest(tuned=False)
+
+    def noise(evalset: EvalSet) -> float:
+        found = noise_of(measured, evalset, base=base) if measured else None
+        return found.flip_rate if found else 0.0
+
     known = [(evalset, gate, levels.alpha) for evalset, gate, levels in _in_force(session, gates, shared)]
-    return warnings_before(known, judge_hopeless=session.judge_hopeless)
+    return [*said, *warnings_before(known, noise=noise, judge_hopeless=session.judge_hopeless)]
 
 
 def run_stage(
@@ -55,24 +70,33 @@ def run_stage(
     from pytest_ftgate import stage
     from pytest_ftgate.preflight import needs_answers
     from pytest_ftgate.run import shared_stage, stopping_for, work_for
+    from pytest_ftgate.store import trim
+
+    levels: dict[str, Levels] = {}
 
     def stopping(evalset: EvalSet, judged: list[GateSpec]) -> Stopping | None:
         # Where asking ended would tell how many were right, and a sealed set shows nothing but its verdict.
         if session.all_answers or evalset.attempts.feedback == "sealed":
             return None
-        return stopping_for(evalset, judged, session.levels(evalset, shared), overlaps.leaked)
+        return stopping_for(evalset, judged, levels[evalset.name], overlaps.leaked)
 
     def compute() -> StageResult:
-        chosen = [
-            (evalset, gate)
-            for evalset, gate, levels in _in_force(session, gates, shared)
-            if needs_answers(evalset, gate, levels.alpha, judge_hopeless=session.judge_hopeless)
-        ]
+        chosen = []
+        for evalset, gate, left in _in_force(session, gates, shared):
+            levels[evalset.name] = left
+            needed = needs_answers(evalset, gate, left.alpha, judge_hopeless=session.judge_hopeless)
+            if needed or session.subset.is_part:  # its answers are what a part is asked for
+                chosen.append((evalset, gate))
         work = work_for(chosen, corroborate=session.corroborate, stopping=stopping)
         with warnings.catch_warnings():
             # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
             warnings.simplefilter("ignore")
             root, chunk = session.root / STORE, session.batch_size
-            return stage.run_stage(work, engine, store_root=root, cache=session.cache, report=report, chunk=chunk)
+            result = stage.run_stage(work, engine, store_root=root, cache=session.cache, report=report, chunk=chunk)
+        if session.cache != "off" and result.counts:
+            used = {engine.fingerprint(tuned=side == "candidate") for side in result.counts}
+            with contextlib.suppress(OSError):  # a store above its cap changes no verdict
+                trim(root, session.cache_mib * 2**20, keep=used)
+        return result
 
     return shared_stage(shared, compute)

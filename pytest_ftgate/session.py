@@ -18,6 +18,7 @@ from evalsets.wording import shown
 from pytest_ftgate.basecache import CACHE_FILE
 from pytest_ftgate.errors import FtgateError, Unusable
 from pytest_ftgate.identity import Candidate, check_recorded_files, resolve_candidate
+from pytest_ftgate.inifile import check_rootdir
 from pytest_ftgate.outputs import clear_outputs, receipt_settings
 from pytest_ftgate.policy.enforce import check_base, settle
 from pytest_ftgate.policy.load import Where, load_in_force
@@ -25,6 +26,7 @@ from pytest_ftgate.policy.merge import tightened
 from pytest_ftgate.policy.types import CacheRule, PolicyInForce
 from pytest_ftgate.receipt.writing import ReceiptSettings
 from pytest_ftgate.required import EvalSetFile, almost_evalsets, files_on_disk, read_files
+from pytest_ftgate.subset import Subset, subset_of
 from pytest_ftgate.verdict import EXIT_CODES
 
 if TYPE_CHECKING:
@@ -37,16 +39,6 @@ if TYPE_CHECKING:
 
 STORE = Path(".ftgate", "cache")
 NEEDED = ("torch", "transformers", "peft", "safetensors")
-INI_FILES = {
-    "pytest.toml": "[pytest]",
-    ".pytest.toml": "[pytest]",
-    "pytest.ini": "",
-    ".pytest.ini": "",
-    "pyproject.toml": "[tool.pytest",
-    "tox.ini": "[pytest]",
-    "setup.cfg": "[tool:pytest]",
-}
-"""Configuration files that pytest looks for, in its order, and what must stand in them to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +53,8 @@ class Session:
     verdict_required: bool
     verdict_off: bool
     cache: CacheMode
+    cache_mib: int
+    """Most that stored generations may take up, in MiB, but for those that this run used."""
     root: Path
     """pytest's root directory: node ids start there."""
     device: str
@@ -74,6 +68,8 @@ class Session:
     corroborate: bool
     all_answers: bool
     judge_hopeless: bool
+    subset: Subset
+    """Which examples are asked."""
     collect_only: bool
     command: str
     """How the run was started, for the report."""
@@ -166,7 +162,7 @@ class Session:
         if self.policy_changed:
             why, name = "policy or eval sets were changed while the run was starting", f"{evalset.name}::{gate.kind}"
             return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")
-        strict = self.held(evalset)
+        strict = self.subset.of(self.held(evalset))
         used = next(each for each in strict.gates if each.kind == gate.kind)
         attempt = self.attempt(evalset, shared) if is_counted(gate.kind) else None
         if attempt is not None and (refused := refuse(attempt, evalset, used)):
@@ -181,11 +177,13 @@ class Session:
             judge_hopeless=self.judge_hopeless,
         )
         verdict = settle(self.policy.policy, gate, used, verdict)
-        if attempt is not None:
+        if attempt is not None and not self.subset.is_part:  # what a part shows is no result of the whole
             verdict = keep_result(verdict, attempt)
         if evalset.attempts.feedback == "sealed":
             verdict = seal(verdict)
-        return say_used_up(verdict, attempt, used, alpha=self.alpha) if attempt else verdict
+        if attempt is None or self.subset.is_part:
+            return verdict
+        return say_used_up(verdict, attempt, used, alpha=self.alpha)
 
 
 VERDICT_PROPERTY = "ftgate.verdict"
@@ -234,12 +232,13 @@ def open_session(
         clear_outputs(option, directory)
     if option.ft_model is None:
         raise Unusable("a verdict was asked for, and no model to judge. Fix: add --ft-model=DIR")
-    _check_rootdir([str(w) for w in written], directory, inifile)
+    check_rootdir([str(w) for w in written], directory, inifile)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise Unusable(f'judging a model needs {", ".join(missing)}: pip install "pytest-ftgate[hf]"')
     verdict_required = is_verdict_required(option)
     required = _required(args, directory, norecursedirs, full=distributed and not option.collectonly)
+    subset = subset_of(option.ft_limit, option.ft_case, [file.path for file in required], check=not in_worker)
     where = Where(option.ft_policy, option.ft_policy_ref, directory, root.resolve(), args, norecursedirs)
     prove = not (option.collectonly or in_worker)
     try:
@@ -266,6 +265,7 @@ def open_session(
         verdict_required=verdict_required,
         verdict_off=option.ft_verdict == "off",
         cache=_cache(option.ft_cache, policy.policy.cache, verdict_required=verdict_required),
+        cache_mib=option.ft_cache_mib,
         root=root,
         device=option.ft_device,
         dtype=option.ft_dtype,
@@ -275,8 +275,9 @@ def open_session(
         html_path=directory / option.ft_html if option.ft_html else None,
         receipt=receipt,
         corroborate=option.ft_corroborate,
-        all_answers=option.ft_all_answers,
-        judge_hopeless=option.ft_judge_hopeless,
+        all_answers=option.ft_all_answers or subset.is_part,
+        judge_hopeless=option.ft_judge_hopeless or subset.is_part,
+        subset=subset,
         collect_only=option.collectonly,
         command=shlex.join(["pytest", *(str(w) for w in written)]),
         notes=_misnamed(args, directory, norecursedirs, verdict_required=verdict_required),
@@ -322,15 +323,23 @@ def status_without_session(option: Any, status: int) -> int:
     return EXIT_CODES["NOT_EVALUATED"] if is_verdict_required(option) else status
 
 
-def load_for_collection(path: Path, *, full: bool) -> tuple[EvalSet | None, tuple[GateSpec, ...]]:
-    """The gates of a file, and its examples too where it is going to be judged. Raises EvalSetError."""
-    if not full:
+def load_for_collection(path: Path, session: Session | None) -> tuple[EvalSet | None, tuple[GateSpec, ...]]:
+    """The gates of a file, and its examples too where it is going to be judged. Raises EvalSetError.
+
+    No gates where none of its examples is asked.
+    """
+    if session is None or session.collect_only:
         return None, read_header(path).gates
+    evalset = _load_usable(path)
+    return evalset, evalset.gates if session.subset.of(evalset).examples else ()
+
+
+def _load_usable(path: Path) -> EvalSet:
     from pytest_ftgate.usable import check_usable
 
     evalset = load_evalset(path)
     check_usable(evalset)
-    return evalset, evalset.gates
+    return evalset
 
 
 def _required(
@@ -364,29 +373,7 @@ def _all_problems(paths: Sequence[Path]) -> list[str]:
     found: list[str] = []
     for path in paths:
         try:
-            load_for_collection(path, full=True)
+            _load_usable(path)
         except InputError as error:
             found.append(str(error))
     return found
-
-
-def _check_rootdir(written: Sequence[str], directory: Path, inifile: Path | None) -> None:
-    """With a space, pytest takes the model directory for a test path and may lose the project's configuration."""
-    if "--ft-model" not in written or any(w in ("-c", "--config-file") or w.startswith("--rootdir") for w in written):
-        return
-    expected = ini_above(directory)
-    if expected is not None and inifile != expected:
-        raise Unusable(
-            f"with a space after --ft-model, pytest took the model directory for a test path and did not read "
-            f"{expected}. Fix: write --ft-model=DIR"
-        )
-
-
-def ini_above(directory: Path) -> Path | None:
-    """The configuration file that pytest would read in this directory; None where there is none."""
-    for folder in (directory, *directory.parents):
-        for name, mark in INI_FILES.items():
-            path = folder / name
-            if path.is_file() and mark in path.read_text(encoding="utf-8", errors="replace"):
-                return path
-    return None

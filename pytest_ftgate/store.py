@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,16 +55,19 @@ def side_files(root: Path) -> list[SideFile]:
     return sorted(found, key=lambda file: file.used, reverse=True)
 
 
-def trim(root: Path, most: int) -> int:
+def trim(root: Path, most: int, *, keep: Collection[str] = ()) -> int:
     """Remove the files that were used longest ago until all together hold at most `most` bytes; how many were removed.
 
-    A side that this process has just used is the last to go. What is removed is generated again when it is asked for.
+    `keep`: fingerprints of sides whose files stay, however large. What is removed is generated again when it is asked
+    for. Raises OSError where a file cannot be removed.
     """
     files = [(path.stat(), path) for path in (root / SCHEMA).glob("*.jsonl")]
     total, removed = sum(status.st_size for status, _ in files), 0
     for status, path in sorted(files, key=lambda file: file[0].st_mtime):
         if total <= most:
             break
+        if path.stem in keep:
+            continue
         remove(path)
         total, removed = total - status.st_size, removed + 1
     return removed

@@ -40,6 +40,8 @@ class RunFacts:
     """Failed tests that are not gates."""
     partial_because: str = ""
     """Why this is a subset by itself (an eval set that the policy names was left out); "" if it is not."""
+    only_part: str = ""
+    """Why gates were judged on a part of their examples, which makes them information; "" if they were not."""
     unmet: Sequence[str] = ()
     """Rules of the policy that this run broke or did not evaluate."""
     waived: Sequence[str] = ()
@@ -52,7 +54,7 @@ def decide(facts: RunFacts) -> Decision:
     """BLOCK > NOT_EVALUATED > INCONCLUSIVE > PARTIAL > SHIP, as soon as one applies."""
     outcomes = {name: v.outcome for name, v in facts.verdicts.items()}
     failed = [name for name, outcome in outcomes.items() if outcome == "FAIL"]
-    if failed:
+    if failed and not facts.only_part:
         return Decision("BLOCK", f"{_names(failed)} failed")
     if facts.other_failures:
         return Decision("BLOCK", f"{facts.other_failures} other test(s) failed")
@@ -64,7 +66,7 @@ def decide(facts: RunFacts) -> Decision:
             "NOT_EVALUATED", f"more than one gate is called {_names(doubled)}; one verdict cannot be of two"
         )
     broken = [name for name, outcome in outcomes.items() if outcome == "ERROR"]
-    if broken:
+    if broken and not facts.only_part:
         return Decision("NOT_EVALUATED", f"{_names(broken)} could not be judged")
     lost = [name for name in facts.selected if name not in outcomes]
     if lost:
@@ -73,6 +75,8 @@ def decide(facts: RunFacts) -> Decision:
         return Decision("NOT_EVALUATED", facts.unproven)
     if facts.unmet:
         return Decision("NOT_EVALUATED", "; ".join(facts.unmet[:4]) + (" ..." if facts.unmet[4:] else ""))
+    if facts.only_part:
+        return Decision("PARTIAL", facts.only_part)
     unsure = [name for name, outcome in outcomes.items() if outcome == "INCONCLUSIVE"]
     if unsure:
         return Decision("INCONCLUSIVE", f"{_names(unsure)} could not be certified with these examples")

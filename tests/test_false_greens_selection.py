@@ -109,7 +109,13 @@ ROWS = [
     Row("f7_header_only", None, "expected at least one example, found none", header_only),
     Row("f7_no_gates_in_the_file", None, "gates", no_gates),
     Row("f8_three_examples", "INCONCLUSIVE", "could not be certified", three_examples, args=("few",)),
-    Row("f10_a_limit_of_examples_is_no_option", None, "unrecognized arguments", args=("evals", "--ft-limit=20")),
+    Row("f10_a_limit_of_examples", "PARTIAL", "(--ft-limit)", args=("evals", "--ft-limit=20")),
+    Row("f10_a_limit_above_all_examples", "PARTIAL", "(--ft-limit)", args=("evals", "--ft-limit=1000")),
+    Row("f10_a_limit_left_in_addopts", "PARTIAL", "(--ft-limit)", in_addopts("--ft-limit=20")),
+    Row(
+        "f10_a_limit_left_in_the_environment", "PARTIAL", "--ft-limit", environment={"PYTEST_ADDOPTS": "--ft-limit=20"}
+    ),
+    Row("f10_a_case_left_in_addopts", "PARTIAL", "--ft-case were asked (target:e1)", in_addopts("--ft-case=target:e1")),
     Row("f10_left_in_addopts", "PARTIAL", SUBSET, in_addopts("-k accuracy")),
     Row("f10_left_in_the_environment", "PARTIAL", SUBSET, environment={"PYTEST_ADDOPTS": "-k accuracy"}),
     Row(

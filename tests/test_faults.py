@@ -129,8 +129,9 @@ def faults(project: Project, point: str, kinds: Iterator[str], limit: int) -> No
 
 @pytest.mark.parametrize("point", POINTS)
 def test_f29_p8_a_fault_never_ships_and_leaves_nothing_behind(project: Project, point: str) -> None:
-    """A few calls of each point, with each kind of fault in turn."""
-    faults(project, point, itertools.cycle(FAULTS), 4)
+    """The first calls of each point; the kinds of fault take turns over calls and points."""
+    turn = list(POINTS).index(point)
+    faults(project, point, itertools.islice(itertools.cycle(FAULTS), turn, None), 2)
 
 
 KILL = """

@@ -16,7 +16,10 @@ PACKAGES = ("evalsets", "training", "pytest_ftgate")
 FORBIDDEN = {"evalsets": ("training", "pytest_ftgate"), "training": ("pytest_ftgate",), "pytest_ftgate": ("training",)}
 ALLOWED = {("pytest_ftgate/cli.py", "training")}
 """The command line names a module of the trainer in a table; it imports it when its verb is called."""
-HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "sklearn", "accelerate", "bitsandbytes", "safetensors")
+HEAVY = (
+    *("torch", "transformers", "peft", "trl", "datasets", "sklearn", "accelerate", "bitsandbytes", "safetensors"),
+    *("sacrebleu", "matplotlib", "cryptography"),
+)
 MOST_LINES = 400
 
 

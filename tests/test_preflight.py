@@ -12,10 +12,8 @@ import pytest
 from answered import NUMBER, evalset, example, gate, judged, pair, yes
 from tinymodel import BASELINES, write_evalset
 
-from evalsets.loader import load_evalset
 from evalsets.types import EvalSet
 from pytest_ftgate import plan_command, stats
-from pytest_ftgate.calibration import Noise, asked_digest, store_calibration
 from pytest_ftgate.cli import VERBS
 from pytest_ftgate.preflight import Assumed, Question, hopeless_verdict, needs_answers, warnings_before, why_not
 
@@ -232,34 +230,12 @@ def test_plan_counts_on_the_alpha_of_the_first_attempt(capsys: pytest.CaptureFix
     assert "shared: attempt 1 at alpha 0.025 (harmonic)" in out
 
 
-def test_plan_takes_the_flip_rate_that_was_measured(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = write_evalset(tmp_path, "one", "forgetting: {max_drop: 0.05}", ["x"] * 60)
-    asked = asked_digest(load_evalset(path))
-    for flips, share in ((0, 5), (9, 15)):
-        changed = "batch 64 -> 8" if flips else "float32 -> bfloat16"
-        store_calibration(tmp_path, [Noise("one", asked, "b", "cpu", changed, 60, flips, flips, 0)])
-        store_calibration(tmp_path, [Noise("one", asked, "b", "cpu", "none -> nf4", 60, 40, 40, 0)])
-        assert f"{share}% of the answers flip" in plan(capsys, path)[1]
-    assert "5% of the answers flip" in plan(capsys, path, "--flip-rate", "0.05")[1]
-
-
 @pytest.mark.parametrize("alpha", [0.05, 0.025, 0.0083, 0.0025])
 @pytest.mark.parametrize("n", [20, 60, 200])
 def test_the_strictest_bound_is_what_the_test_certifies_at_every_alpha(n: int, alpha: float) -> None:
     said = Question.of(examples_set(n), gate("forgetting", 0.01), alpha).certifiable
     margin = float(said.removesuffix(" points")) / 100
     assert stats.paired_p_value(0, 0, n, delta0=-margin) <= alpha < stats.paired_p_value(0, 0, n, delta0=0.001 - margin)
-
-
-def test_plan_says_which_slice_is_too_small(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    path = write_evalset(tmp_path, "one", "accuracy: {min: 0.5}", ["x"] * 10 + ["rare"] * 2)
-    path.write_text(path.read_text() + "slices: [{field: target, accuracy: {min: 0.5}}]\n")
-    code, out, _ = plan(capsys, path)
-    assert code == 1
-    assert "one::accuracy: slice target=rare is too small (2) to certify its bound; 5 needed" in out
 
 
 @pytest.mark.parametrize("tiny", [1e-9, 1e-300, 5e-324])

@@ -78,6 +78,17 @@ def test_what_it_tells(project: Project) -> None:
     assert all(row not in text for row in project.world.texts["candidate"] if len(row) > 3)
 
 
+def test_which_attempt_it_was_is_in_it(project: Project) -> None:
+    run = project.gates(*SHIPS)
+    told = predicate(project)["attempts"]
+    assert told == run.verdict["ledger"]
+    assert {(a["evalset"], a["attempt"], a["alpha"], a["verified"]) for a in told["attempts"]} == {
+        (name, 1, 0.05, True) for name in ("general", "shape", "target")
+    }
+    lines = (project.root / ".ftgate" / "ledger.jsonl").read_bytes().splitlines()
+    assert told["ledger_lines"] == len(lines)
+
+
 def test_the_digest_of_the_numbers_is_in_it(project: Project) -> None:
     from evalsets.digests import file_sha256
 

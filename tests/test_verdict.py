@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -161,3 +162,11 @@ def test_two_required_gates_of_one_name_are_not_one() -> None:
 
 def test_exit_codes_are_the_documented_ones() -> None:
     assert EXIT_CODES == {"SHIP": 0, "BLOCK": 1, "INCONCLUSIVE": 20, "NOT_EVALUATED": 21, "PARTIAL": 22}
+
+
+@given(runs)
+def test_gates_of_a_part_of_the_examples_decide_nothing(run: RunFacts) -> None:
+    decision = decide(replace(run, only_part="at most 5 examples were asked"))
+    lost = set(run.selected) - run.verdicts.keys()
+    expected = "BLOCK" if run.other_failures else "NOT_EVALUATED" if lost or not run.required else "PARTIAL"
+    assert decision.verdict == expected

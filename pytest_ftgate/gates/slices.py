@@ -115,7 +115,9 @@ def too_small(evalset: EvalSet, gate: GateSpec, alpha: float) -> list[TooSmall]:
         for value in spec.values:
             here = [clusters[i] for i in _places(evalset, spec, value)]
             n = len(here) if None in here else len(set(here))
-            if n == 0 or stats.best_p_value(kind, n, bound=bound) > alpha:
+            if kind == "non_inferiority" and bound == 0.0:  # no loss at all: only an improvement can show that
+                found.append(TooSmall(spec.field, value, n, None))
+            elif n == 0 or stats.best_p_value(kind, n, bound=bound) > alpha:
                 needed = stats.examples_needed_at_best(kind, bound=bound, alpha=alpha)
                 found.append(TooSmall(spec.field, value, n, needed))
     return found

@@ -71,7 +71,7 @@ class Judged:
     days: int
     """How long the receipt is valid."""
     attempts: Json = None
-    """How often this candidate was judged before."""
+    """What the run wrote into the ledger of attempts (`Recorded.to_json`); None where nothing counted."""
 
 
 def statement(judged: Judged, environ: Mapping[str, str] = os.environ) -> dict[str, Json]:

@@ -14,6 +14,7 @@ from pytest_ftgate.report.html import render_html
 from pytest_ftgate.report.rows import example_rows
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.run import read_stage
+from pytest_ftgate.subset import EVERYTHING, Subset
 from pytest_ftgate.types import Verdict
 from pytest_ftgate.verdict import Decision
 
@@ -28,12 +29,15 @@ def write_html(
     command: str,
     shared: Path,
     evalsets: Mapping[str, Path],
+    subset: Subset = EVERYTHING,
     notes: Sequence[str] = (),
 ) -> None:
     """Write the report; the answers are those of the stage in `shared`, the directory that the processes share.
 
     `evalsets` is EvalSet name -> eval-set file; the page lists those that were answered. One that cannot be read any
-    more is named in the page instead. Raises OSError where `path` cannot be written.
+    more is named in the page instead. `subset`: the examples that were asked.
+
+    Raises OSError where `path` cannot be written.
     """
     stage = read_stage(shared)
     answered = stage.generations if stage else {}
@@ -45,7 +49,7 @@ def write_html(
         counts=counts,
         withheld=stage.withheld if stage else {},
         command=command,
-        rows=example_rows(sets, answered, stage.stopped if stage else {}),
+        rows=example_rows([subset.of(each) for each in sets], answered, stage.stopped if stage else {}),
         notes=(*notes, *unread),
     )
     write_text(path, render_html(data))
