@@ -116,7 +116,8 @@ OPTIONS = (
     Option(
         "--ft-all-answers",
         "Ask the candidate every example, for a full report. Without it, an eval set is asked no further once no "
-        "remaining example can change what its gates decide; the verdict is the same.",
+        "remaining example can change what its gates decide; the verdict is the same. Sealed eval sets are always "
+        "asked all: where asking ended would tell how many were right.",
         {"action": "store_true"},
     ),
     Option(

@@ -19,6 +19,7 @@ from evalsets.files import write_text
 from evalsets.loader import load_evalset
 from evalsets.types import EvalSet
 from pytest_ftgate import stats
+from pytest_ftgate.attempts import alpha_at
 from pytest_ftgate.calibration import Noise, newest_noise, noise_of, read_calibration
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.identity import resolve_base
@@ -76,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{args.json}: expected a file that can be written, found: {err.strerror}", file=sys.stderr)
             return UNUSABLE
     print(_render(rows, args))
+    for evalset in evalsets:
+        if evalset.attempts.spend != "none":
+            print(f"{evalset.name}: attempt 1 at alpha {_first(evalset, args.alpha):.3g} ({evalset.attempts.spend})")
     return CAN if not any(row.why_not for row in rows) else CANNOT
 
 
@@ -124,12 +128,17 @@ def _measured(evalsets: Sequence[EvalSet], base: str | None) -> dict[str, Noise]
     return {name: noise for name, noise in fitting.items() if noise is not None}
 
 
+def _first(evalset: EvalSet, alpha: float) -> float:
+    """What the first attempt on this eval set is judged at; later ones get less, or the same."""
+    return alpha_at(evalset.attempts, 1, alpha=alpha)
+
+
 def _rows(evalset: EvalSet, noise: Noise | None, args: argparse.Namespace) -> list[Row]:
     rows = []
     for gate in evalset.gates:
         if gate.kind == "overlap":
             continue
-        question = Question.of(evalset, gate, args.alpha)
+        question = Question.of(evalset, gate, _first(evalset, args.alpha))
         assumed = Assumed.of(question, args.flip_rate, noise=noise.flip_rate if noise else 0.0)
         power, examples = assumed.power(question), assumed.examples(question, args.power)
         small = slices_too_small(evalset, gate, question.alpha)

@@ -89,7 +89,8 @@ def paired_shortfall(
     reason = stats.inconclusive_reason(best, needed, c.n, alpha=alpha)
     if reason == "CANNOT_PASS_AT_N":
         what = f"a {'gain' if c.delta0 >= 0 else 'loss'} {'above' if c.delta0 >= 0 else 'below'} {bound}"
-        return _cannot_pass(c.n, _needed_at_best(c, room, alpha), what, unit)
+        limit = "whatever the model answers" if c.delta0 >= 0 else "without improving on the base"
+        return _cannot_pass(c.n, _needed_at_best(c, room, alpha), what, unit, limit)
     below = f"the measured {100 * c.delta:+.1f} points is not above {sign}{bound}" if c.delta <= c.delta0 else ""
     return _possible(reason, c.n, needed, condition, below, unit)
 
@@ -140,8 +141,10 @@ def _normal_needed(units: Sequence[float], mean0: float, alpha: float) -> int:
     return max(math.ceil((z * stdev(units) / (fmean(units) - mean0)) ** 2), len(units) + 1)
 
 
-def _cannot_pass(n: int, needed: int | None, what: str, unit: str) -> Shortfall:
-    why = f"{n} {unit} cannot certify {what} whatever the model answers"
+def _cannot_pass(
+    n: int, needed: int | None, what: str, unit: str, limit: str = "whatever the model answers"
+) -> Shortfall:
+    why = f"{n} {unit} cannot certify {what} {limit}"
     fix = "change the bound, or use other examples" if needed is None else f"use at least {needed} {unit}"
     return Shortfall("CANNOT_PASS_AT_N", why, fix)
 

@@ -114,7 +114,25 @@ class Question:
         margin = stats.smallest_margin(self.n, alpha=self.alpha)
         if self.test == "floor":
             return f"{math.floor(1000.0 * (1.0 - margin)) / 10.0:.1f}%"
-        return f"{math.ceil(1000.0 * margin) / 10.0:.1f} points" if self.test == "non_inferiority" else ""
+        return f"{self._points(margin):.1f} points" if self.test == "non_inferiority" else ""
+
+    def _points(self, least: float) -> float:
+        """Smallest margin in tenths of a point that the exact test certifies without a flip; `least` bounds it below.
+
+        At a small alpha its p-value lies above (1 - margin)^n: outcomes with gains count against it too.
+        """
+
+        def certifies(tenths: int) -> bool:
+            return stats.best_p_value(self.test, self.n, bound=tenths / 1000.0) <= self.alpha
+
+        low = high = math.ceil(1000.0 * least)
+        step = 1
+        while high < 999 and not certifies(high):
+            low, high, step = high, min(high + step, 999), 2 * step
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if certifies(middle) else (middle, high)
+        return high / 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +246,13 @@ def hopeless_verdict(evalset: EvalSet, gate: GateSpec, alpha: float) -> Verdict 
     fix = "change the bound" if needed is None else f"use at least {needed} {q.unit}"
     if needed is not None and q.certifiable:
         fix += f", or a bound that {q.n} can certify ({q.certifiable})"
+    still = "it could still FAIL, or pass by improving" if rescue else "it could still FAIL"
     return Verdict(
         gate=q.gate,
         kind=gate.kind,
         outcome="INCONCLUSIVE",
         summary=summary,
-        fix=f"{fix}; --ft-judge-hopeless judges it all the same: it could still FAIL",
+        fix=f"{fix}; --ft-judge-hopeless judges it all the same: {still}",
         n=q.n,
         value=None,
         interval=None,

@@ -75,7 +75,8 @@ def run_stage(
     levels: dict[str, Levels] = {}
 
     def stopping(evalset: EvalSet, judged: list[GateSpec]) -> Stopping | None:
-        if session.all_answers:
+        # Where asking ended would tell how many were right, and a sealed set shows nothing but its verdict.
+        if session.all_answers or evalset.attempts.feedback == "sealed":
             return None
         return stopping_for(evalset, judged, levels[evalset.name], overlaps.leaked)
 

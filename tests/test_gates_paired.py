@@ -50,7 +50,7 @@ def test_forgetting_at_its_exact_bounds(losses: int, n: int, margin: float, outc
 def test_sixty_examples_cannot_certify_two_points_and_the_fix_says_149() -> None:
     verdict = forgetting(0, 60, 0.02)
     assert verdict.fix == "use at least 149 examples"
-    assert "60 examples cannot certify a loss below 2.0 points whatever the model answers" in verdict.summary
+    assert "60 examples cannot certify a loss below 2.0 points without improving on the base" in verdict.summary
     assert verdict.p_value == pytest.approx(0.98**60)
 
 

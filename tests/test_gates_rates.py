@@ -125,3 +125,11 @@ def test_details_of_choices_and_fields() -> None:
     verdict = judged("accuracy", 0.5, candidate=texts, examples=examples, scorer=fields)
     assert verdict.details["fields"] == {"a": 0.75, "b": 0.25}
     assert verdict.value == 0.5
+
+
+def test_the_level_is_said_where_it_is_not_the_usual_one() -> None:
+    shared = judged("accuracy", 0.5, candidate=yes(37, 60), levels=Levels(0.04))
+    assert shared.outcome == "INCONCLUSIVE"
+    assert "not certified (p = 0.046, 0.04 needed)" in shared.summary
+    usual = judged("accuracy", 0.5, candidate=yes(36, 60))
+    assert "not certified (p = 0.078):" in usual.summary

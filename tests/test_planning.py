@@ -69,7 +69,7 @@ def test_sixty_examples_and_two_points() -> None:
     said = pairs(*flips(0, 0, 60), -0.02)
     assert said == Shortfall(
         "CANNOT_PASS_AT_N",
-        "60 examples cannot certify a loss below 2.0 points whatever the model answers",
+        "60 examples cannot certify a loss below 2.0 points without improving on the base",
         "use at least 149 examples",
     )
 

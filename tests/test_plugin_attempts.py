@@ -209,6 +209,26 @@ def test_sealed_feedback_reaches_no_output(project: Project) -> None:
     assert "its feedback is sealed" in sealed
 
 
+@pytest.mark.parametrize("early", ["", "early_stop: true\n"])
+def test_where_asking_ends_does_not_tell_what_a_sealed_set_measured(project: Project, early: str) -> None:
+    """A curtailed run asks fewer examples the more are right: a count of them would be a score."""
+    path = project.root / "evals" / "target.eval.yaml"
+    text = path.read_text().replace("generation:", f"{early}generation:")
+
+    def asked(extra: str) -> tuple[dict[str, int], str]:
+        path.write_text(text + extra)
+        run = project.gates("evals/target.eval.yaml", "--ft-batch-size=4", "--ft-cache=off", "--junitxml=j.xml")
+        return run.verdict["counts"]["candidate"], run.out + (project.root / "j.xml").read_text()
+
+    counts, _ = asked("")
+    assert counts["generated"] < counts["planned"]
+    counts, out = asked("attempts: {feedback: sealed}\n")
+    assert (counts["generated"], counts["spared"]) == (60, 0)
+    assert "not needed" not in out
+    assert 'name="ftgate.n" value="60"' in out
+    assert "target::accuracy        sealed" in out
+
+
 # -- nobody draws again ------------------------------------------------------------------------------------------------
 
 RERUNS = """

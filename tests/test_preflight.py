@@ -73,7 +73,7 @@ def test_the_verdict_of_a_hopeless_gate_is_exact_about_what_would_rescue_it() ->
     assert stats.paired_p_value(2, 0, 60, delta0=-0.02) <= 0.05 < stats.paired_p_value(1, 0, 60, delta0=-0.02)
     assert "no answer was generated" in verdict.summary
     assert "use at least 149 examples, or a bound that 60 can certify (4.9 points)" in verdict.fix
-    assert "could still FAIL" in verdict.fix
+    assert "could still FAIL, or pass by improving" in verdict.fix
     assert stats.paired_p_value(0, 0, 60, delta0=-0.049) <= 0.05 < stats.paired_p_value(0, 0, 60, delta0=-0.048)
     assert hopeless_verdict(examples_set(149), gate("forgetting", 0.02), 0.05) is None
 
@@ -218,6 +218,33 @@ def test_plan_of_what_cannot_be_read_is_a_usage_error(
     assert (code, out) == (4, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_plan_counts_on_the_alpha_of_the_first_attempt(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = write_evalset(tmp_path, "shared", "forgetting: {max_drop: 0.05}", ["x"] * 60)
+    assert plan(capsys, path)[0] == 0
+    path.write_text(path.read_text() + "attempts: {spend: harmonic}\n")
+    code, out, _ = plan(capsys, path)
+    assert code == 1
+    assert "60 examples cannot pass within 5.0 points without improving on the base; 79 needed" in out
+    assert "shared: attempt 1 at alpha 0.025 (harmonic)" in out
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.025, 0.0083, 0.0025])
+@pytest.mark.parametrize("n", [20, 60, 200])
+def test_the_strictest_bound_is_what_the_test_certifies_at_every_alpha(n: int, alpha: float) -> None:
+    said = Question.of(examples_set(n), gate("forgetting", 0.01), alpha).certifiable
+    margin = float(said.removesuffix(" points")) / 100
+    assert stats.paired_p_value(0, 0, n, delta0=-margin) <= alpha < stats.paired_p_value(0, 0, n, delta0=0.001 - margin)
+
+
+@pytest.mark.parametrize("tiny", [1e-9, 1e-300, 5e-324])
+def test_plan_of_a_bound_next_to_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: float) -> None:
+    gates = f"accuracy: {{min: {tiny}}}; beats_baseline: {{min_gain: {tiny}}}; forgetting: {{max_drop: {tiny}}}"
+    write_evalset(tmp_path, "one", gates, ["x"] * 60, baselines=BASELINES)
+    code, out, _ = plan(capsys, tmp_path)
+    assert code == 1
+    assert "without improving on the base; no number of examples would do" in out
 
 
 def test_plan_refuses_a_share_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from typing import Any
 
@@ -75,3 +76,16 @@ def test_a_template_reaches_no_file_and_no_insides() -> None:
 def test_what_a_template_says_in_refusing_is_passed_on() -> None:
     with pytest.raises(rendering.TemplateRefused, match="no system turn"):
         rendered("{{ raise_exception('no system turn') }}")
+
+
+def _render_in_the_fork() -> None:
+    rendered("{{ messages[0].content }}")
+
+
+def test_a_forked_process_renders_with_a_child_of_its_own() -> None:
+    assert rendered("{{ messages[0].content }}") == "Answer."
+    forked = multiprocessing.get_context("fork").Process(target=_render_in_the_fork)
+    forked.start()
+    forked.join(60)
+    assert forked.exitcode == 0
+    assert rendered("{{ messages[0].role }}") == "system"

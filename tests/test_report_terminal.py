@@ -105,7 +105,7 @@ def test_a_verdict_is_explained_with_what_to_look_at_and_what_to_do() -> None:
     assert explain(verdict) == (
         "INCONCLUSIVE (CANNOT_PASS_AT_N) set::forgetting: 100.0% against 100.0% of base on 60 examples: +0.0 points "
         "(95% interval -6.0 to +6.0; 0 gained, 0 lost); a loss below 2.0 points needed, not certified (p = 0.3): "
-        "60 examples cannot certify a loss below 2.0 points whatever the model answers\n"
+        "60 examples cannot certify a loss below 2.0 points without improving on the base\n"
         "do: use at least 149 examples"
     )
     failed = explain(judged("accuracy", 0.85, candidate=yes(36, 40) + ["no"] * 20))

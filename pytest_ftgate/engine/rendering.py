@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -73,8 +74,11 @@ class _Process:
 
 
 @lru_cache(maxsize=1)
-def _process() -> _Process:
-    """One for all templates: each prompt is rendered from what is sent with it."""
+def _process(owner: int) -> _Process:
+    """One for all templates of a process: each prompt is rendered from what is sent with it.
+
+    `owner` is the process id: a fork has the pipe but not the thread that listens, and needs a child of its own.
+    """
     return _Process()
 
 
@@ -84,7 +88,7 @@ def render(template: str, messages: Sequence[Mapping[str, str]], special: Mappin
     `special` are the special tokens that the template may name. Raises TemplateRefused, and EngineError for a template
     of `owner` that took too long or too much.
     """
-    answer = _process().ask({"template": template, "messages": list(messages), "special": dict(special)})
+    answer = _process(os.getpid()).ask({"template": template, "messages": list(messages), "special": dict(special)})
     if "refused" in answer:
         raise TemplateRefused(answer["refused"])
     if "text" not in answer:

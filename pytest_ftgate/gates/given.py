@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +73,16 @@ class GateInput:
 
     def p(self, value: float) -> str:
         """`(p = 0.012)`"""
-        return f"(p = {value:.2g}{self.part.reach if self.part else ''})"
+        return f"(p = {self._p(value)})"
+
+    def p_missed(self, value: float) -> str:
+        """`(p = 0.041, 0.04 needed)`; the level is said where it is not the usual one, and p alone would mislead."""
+        level = self.levels.alpha
+        needed = "" if math.isclose(level, Levels().alpha) else f", {level:.2g} needed"
+        return f"(p = {self._p(value)}{needed})"
+
+    def _p(self, value: float) -> str:
+        return f"{value:.2g}{self.part.reach if self.part else ''}"
 
 
 def decide(p_good: float, p_bad: float, levels: Levels) -> Outcome:

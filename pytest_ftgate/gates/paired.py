@@ -69,7 +69,7 @@ def _paired_verdict(
             theirs = [planned.base] * planned.n
         shortfall = paired_shortfall(planned, ours, theirs, levels.alpha, unit=given.unit)
         reason, fix = shortfall.reason, shortfall.fix
-        end = f"not certified {given.p(hardest.p_good)}: {shortfall.why}"
+        end = f"not certified {given.p_missed(hardest.p_good)}: {shortfall.why}"
     details: dict[str, object] = {"method": decisive.method, "reference": decisive.reference, "p_bad": decisive.p_bad}
     if given.part:
         end, details = f"{end}; {given.part.sentence}", {**details, **given.part.details}

@@ -106,7 +106,7 @@ def _rate_verdict(
         planned = part.planned_rate(rate) if part else rate
         shortfall = rate_shortfall(planned, units, bound, given.levels.alpha, unit=given.unit)
         reason, fix = shortfall.reason, shortfall.fix
-        summary += f", not certified {given.p(rate.p_good)}: {shortfall.why}"
+        summary += f", not certified {given.p_missed(rate.p_good)}: {shortfall.why}"
     if part:
         summary, details = f"{summary}; {part.sentence}", {**details, **part.details}
     verdict = Verdict(

@@ -55,7 +55,10 @@ def _rows(verdict: Verdict) -> list[list[Html | str]]:
             for i, c in enumerate(verdict.comparisons)
         ]
     if verdict.value is None or verdict.bound is None:
-        return [[gate, "not judged" if verdict.outcome == "PASS" else "-", "", "", "", "", n, "", outcome]]
+        found = "not judged" if verdict.outcome == "PASS" else "-"
+        if verdict.details.get("sealed") is True:
+            found = "sealed"
+        return [[gate, found, "", "", "", "", n, "", outcome]]
     if verdict.kind == "overlap":
         found = f"{percent(verdict.value) if is_share(verdict) else f'{verdict.value:.0f}'} leaked"
         bound = bound_text(verdict.bound, above=False, signed=False) if is_share(verdict) else f"≤ {verdict.bound:.0f}"

@@ -106,6 +106,8 @@ def _rows(verdict: Verdict) -> list[list[str]]:
     kind = verdict.kind
     if verdict.value is None or verdict.bound is None:
         found = "not judged" if verdict.outcome == "PASS" else "-"
+        if verdict.details.get("sealed") is True:
+            found = "sealed"
         return [[verdict.gate, found, "", "", "", _needs(verdict), str(verdict.n or "-"), "", verdict.outcome]]
     if kind == "overlap":
         share = verdict.details.get("share") is True
