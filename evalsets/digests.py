@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+TEMPLATE_FOLDER = "additional_chat_templates"
 BASE_PATTERNS = (
     "config.json",
     "generation_config.json",
@@ -22,6 +23,7 @@ BASE_PATTERNS = (
     "chat_template.json",
     "*.safetensors",
     "*.safetensors.index.json",
+    f"{TEMPLATE_FOLDER}/*.jinja",  # transformers lets default.jinja there replace chat_template.jinja
 )
 """Files of a model directory that decide what it answers."""
 
@@ -53,18 +55,29 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
+def is_named_by(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a pattern matches the POSIX name; `*` does not reach into a folder."""
+    folder, _, last = name.rpartition("/")
+    parts = (pattern.rpartition("/") for pattern in patterns)
+    return any(where == folder and fnmatchcase(last, what) for where, _, what in parts)
+
+
 def matching_files(directory: Path, patterns: Iterable[str]) -> list[str]:
-    """Names of the files directly in `directory` that match a pattern, sorted. Links are followed. Raises OSError."""
+    """POSIX names of the files directly in `directory`, and in its folder of chat templates, that match a pattern.
+
+    Sorted. Links are followed. Raises OSError.
+    """
     wanted = tuple(patterns)
-    return sorted(
-        entry.name
-        for entry in directory.iterdir()
-        if entry.is_file() and any(fnmatchcase(entry.name, pattern) for pattern in wanted)
-    )
+    entries = list(directory.iterdir())
+    for folder in entries:
+        if folder.name == TEMPLATE_FOLDER and folder.is_dir():
+            entries = [*entries, *folder.iterdir()]
+    names = (entry.relative_to(directory).as_posix() for entry in entries if entry.is_file())
+    return sorted(name for name in names if is_named_by(name, wanted))
 
 
 def directory_digests(directory: Path, patterns: Iterable[str]) -> dict[str, str]:
-    """`{file name: sha256}` of the files directly in `directory` whose name matches a pattern, sorted by name.
+    """`{file name: sha256}` of the files in `directory` that `matching_files` finds, sorted by name.
 
     Links are followed, as the snapshots of the hub cache are links. Raises OSError.
     """

@@ -12,12 +12,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from evalsets.digests import BASE_PATTERNS, directory_digests
+from evalsets.digests import BASE_PATTERNS, directory_digests, is_named_by
 from evalsets.errors import InputError
 from evalsets.manifest import Manifest, read_manifest
 from evalsets.strictjson import read_json
@@ -26,7 +25,7 @@ from evalsets.wording import brief
 from pytest_ftgate.basecache import base_digests
 from pytest_ftgate.errors import IdentityError
 from pytest_ftgate.receipt.files import counted_files
-from pytest_ftgate.weights import Tensor, read_header, read_headers
+from pytest_ftgate.weights import Tensor, check_shards, read_header, read_headers
 
 HUB_BASE = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
@@ -98,7 +97,7 @@ class Candidate:
 
 def side_digest(base: Mapping[str, str], files: Mapping[str, str]) -> str:
     """sha256 over the digests of the base's files and of those of the candidate that decide ({}: the base alone)."""
-    deciding = {name for name in files if "/" not in name and any(fnmatchcase(name, p) for p in ANSWERING)}
+    deciding = {name for name in files if is_named_by(name, ANSWERING)}
     tuned = {name: files[name] for name in deciding}
     return hashlib.sha256(json.dumps({"base": dict(base), "files": tuned}, sort_keys=True).encode()).hexdigest()
 
@@ -137,6 +136,7 @@ def resolve_candidate(
         candidate = Candidate(path, "adapter", base_path, manifest, has_tokenizer, base_cache, rehash)
     elif (path / "config.json").is_file():
         base_path = _base_path(base, manifest, path, directory)
+        check_shards(path)
         candidate = Candidate(path, "model", base_path, manifest, has_tokenizer, base_cache, rehash)
     else:
         inside = sorted(p.parent.name for p in path.glob("*/adapter_config.json"))
@@ -212,6 +212,7 @@ def _base_path(
             f"{source} holds an adapter (adapter_config.json) besides the base: the base would not be the base",
             fix="move the adapter out of that directory, or give the bare base with --ft-base=DIRECTORY",
         )
+    check_shards(found)
     return found
 
 

@@ -6,6 +6,7 @@ stands twice; ours does not, since two readers could then see two models.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +44,25 @@ def read_headers(directory: Path) -> dict[str, Tensor]:
     for path in sorted(directory.glob("*.safetensors")):
         found.update(read_header(path))
     return found
+
+
+def check_shards(directory: Path) -> None:
+    """An index of shards names files beside it: what lies elsewhere is in no digest, and could be swapped unseen.
+
+    Raises IdentityError.
+    """
+    for path in sorted(directory.glob("*.safetensors.index.json")):
+        try:
+            index = loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, InputError, OSError) as error:
+            raise _damaged(path, f"cannot be read ({str(error)[:80]})", "train or copy it again") from None
+        shards = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+            raise _damaged(path, "has no weight_map from tensors to file names", "train or copy it again")
+        for name in sorted({str(name) for name in shards.values()}):
+            if not re.fullmatch(r"[^/\\]+\.safetensors", name):
+                fix = "put the safetensors files beside the index, and name them there"
+                raise _damaged(path, f"leads to {name[:80]!r}, expected a safetensors file beside it", fix)
 
 
 def read_header(path: Path) -> dict[str, Tensor]:

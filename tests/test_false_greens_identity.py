@@ -60,6 +60,11 @@ def base_extended(project: Project) -> None:
     project.write("base/special_tokens_map.json", json.dumps({"eos_token": SPECIAL[2]}))
 
 
+def template_added(project: Project) -> None:
+    """transformers puts default.jinja of this folder in the place of chat_template.jinja."""
+    project.write("base/additional_chat_templates/default.jinja", "{% for m in messages %}x{% endfor %}")
+
+
 def hub_base(project: Project) -> None:
     base = {"id": "org/name", "local": None, "revision": "0" * 40, "files": {}}
     edit(project.root / "runs" / "good" / "ftgate.json", base=base)
@@ -161,6 +166,7 @@ ROWS = [
     ),
     Row("f37_base_moved", None, "was trained on another base: generation_config.json", base_changed),
     Row("f37_a_file_was_added_to_the_base", None, "another base: special_tokens_map.json", base_extended),
+    Row("f37_a_template_was_added", None, "another base: additional_chat_templates/default.jinja", template_added),
     Row("f37_base_of_the_hub_that_is_not_here", None, "is not in the local hub cache", hub_base),
     Row("f38_nowhere", None, "does not exist", model="runs/god"),
     Row("f38_a_hub_id", None, "does not exist", model="org/name"),

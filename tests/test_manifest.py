@@ -159,6 +159,16 @@ def test_base_digests_cover_what_decides_the_answers(tmp_path: Path) -> None:
     assert base_digests(tmp_path) == {name: text_sha256(name) for name in wanted}
 
 
+def test_a_template_in_the_folder_of_templates_counts(tmp_path: Path) -> None:
+    """transformers lets additional_chat_templates/default.jinja replace chat_template.jinja."""
+    for name in ("config.json", "additional_chat_templates/default.jinja", "additional_chat_templates/x/y.jinja"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "default.jinja").write_text("no loader looks here")
+    assert base_digests(tmp_path).keys() == {"config.json", "additional_chat_templates/default.jinja"}
+
+
 def test_links_are_followed_as_in_the_hub_cache(tmp_path: Path) -> None:
     (tmp_path / "blob").write_text("weights")
     (tmp_path / "model.safetensors").symlink_to(tmp_path / "blob")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -124,6 +125,31 @@ def test_another_base(case: Case, tmp_path: Path) -> None:
     assert case.code(base=base) == 30
     with pytest.raises(UsageError, match="no directory"):
         case.code(base=tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "additional_chat_templates/default.jinja"])
+def test_a_base_to_which_something_was_added(case: Case, name: str) -> None:
+    """Both change what transformers serves, and touch no file that was judged."""
+    added = case.candidate.base_path / name
+    added.parent.mkdir(exist_ok=True)
+    added.write_text("{}")
+    assert case.code(base=case.candidate.base_path) == 30
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_answer_that_cannot_be_written_is_no_answer(fresh: Case, options: list[str]) -> None:
+    told = [sys.executable, "-m", "pytest_ftgate.cli", "verify", str(fresh.adapter), "--receipt", str(fresh.receipt)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*told, *options], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (4, "error: cannot write the answer: No space left on device\n")
+
+
+def test_a_name_that_the_terminal_cannot_show(fresh: Case, tmp_path: Path) -> None:
+    told = [sys.executable, "-m", "pytest_ftgate.cli", "verify", str(fresh.adapter), "--receipt", str(tmp_path / "é")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(told, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (34, "")
+    assert "\\xe9: expected a file" in done.stdout
 
 
 def test_a_base_in_the_hub_cache_is_links(case: Case, tmp_path: Path) -> None:

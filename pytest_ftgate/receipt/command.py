@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -44,14 +45,25 @@ def main(argv: Sequence[str]) -> int:
     except v.UsageError as error:
         print(f"error: {visible(str(error))}", file=sys.stderr)
         return v.USAGE
-    if args.json:
-        print(json.dumps(v.answer_json(answer), indent=2, sort_keys=True, allow_nan=False))
-        return answer.code
+    try:
+        _tell(answer, args.adapter, as_json=args.json)
+    except OSError as error:  # a full disk, a reader that went away: an answer that nobody got is no yes
+        print(f"error: cannot write the answer: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again at its end
+        return v.USAGE
+    return answer.code
+
+
+def _tell(answer: v.Answer, adapter: Path, *, as_json: bool) -> None:
+    """Raises OSError."""
+    if as_json:
+        print(json.dumps(v.answer_json(answer), indent=2, sort_keys=True, allow_nan=False), flush=True)
+        return
     for check in answer.checks:
         print(f"{'ok' if check.ok else 'FAILED':7} {check.name:10} {check.text}")
     failed = ", ".join(check.name for check in answer.checks if not check.ok)
-    print(f"yes: {visible(args.adapter.name)} may ship" if answer.code == v.YES else f"no ({answer.code}): {failed}")
-    return answer.code
+    name = visible(adapter.resolve().name)
+    print(f"yes: {name} may ship" if answer.code == v.YES else f"no ({answer.code}): {failed}", flush=True)
 
 
 def verify_parser() -> argparse.ArgumentParser:

@@ -201,6 +201,9 @@ def _base(request: Request, receipt: Receipt) -> Check | None:
         return None
     if not request.base.is_dir():
         raise UsageError(f"--base={request.base} is no directory. Fix: give the directory of the base")
+    if (request.base / "adapter_config.json").exists():  # transformers would put it on the base, as runs refuse
+        text = f"{request.base.name} holds an adapter (adapter_config.json) besides the base"
+        return _check("base", False, text, OTHER_FILES)
     try:
         check = _compared("base", receipt.base_files, base_digests(request.base))
     except OSError as error:
