@@ -122,8 +122,9 @@ OPTIONS = (
     ),
     Option(
         "--ft-judge-hopeless",
-        "Judge also gates that cannot pass with so few examples: they could still FAIL. Without it, nothing is "
-        "generated for them and they are INCONCLUSIVE at once; `ftgate plan EVALS` says how many examples are needed.",
+        "Judge also gates that cannot pass with so few examples: they could still FAIL (and a forgetting gate pass, "
+        "where the model improves on the base). Without it, nothing is generated for them and they are INCONCLUSIVE at "
+        "once; `ftgate plan EVALS` says how many examples are needed.",
         {"action": "store_true"},
     ),
     Option(

@@ -10,12 +10,19 @@ from pytest_ftgate.errors import Unusable
 from pytest_ftgate.receipt import dsse, files
 from pytest_ftgate.receipt.writing import ReceiptSettings, remove_old
 
+NAMED = ("model", "base", "json", "html", "receipt", "sign_key", "policy", "policy_ref")
+"""Options whose value is a name; an empty one comes from an empty variable of a shell."""
+
 
 def clear_outputs(option: Any, directory: Path) -> None:
     """Remove what earlier runs left: it must not be read as this run's. Raises Unusable.
 
     `option` holds the `--ft-...` options as argparse names them; paths are relative to `directory`.
     """
+    for name in NAMED:
+        if vars(option)[f"ft_{name}"] == "":
+            given = f"--ft-{name.replace('_', '-')}"
+            raise Unusable(f"{given}= is empty (a variable that is not set?). Fix: name something, or leave it out")
     named = {"--ft-receipt": option.ft_receipt, "--ft-json": option.ft_json, "--ft-html": option.ft_html}
     places = {name: directory / path for name, path in named.items() if path}
     _check_places(places, directory / option.ft_model if option.ft_model else None)
@@ -29,8 +36,11 @@ def clear_outputs(option: Any, directory: Path) -> None:
                 path.unlink()
 
 
-def receipt_settings(option: Any, directory: Path, candidate: Path) -> ReceiptSettings | None:
-    """The receipt that was asked for; None where none was. Raises Unusable."""
+def receipt_settings(option: Any, directory: Path, candidate: Path, base: Path) -> ReceiptSettings | None:
+    """The receipt that was asked for; None where none was. Raises Unusable, also for reports in the base's folder."""
+    for name, path in (("receipt", option.ft_receipt), ("json", option.ft_json), ("html", option.ft_html)):
+        if path and (directory / path).resolve().is_relative_to(base.resolve()):
+            raise Unusable(f"--ft-{name} would lie in the folder of the base. Fix: write it elsewhere")
     if not option.ft_receipt:
         if option.ft_sign_key:
             raise Unusable("--ft-sign-key signs a receipt, and none was asked for. Fix: add --ft-receipt=FILE")

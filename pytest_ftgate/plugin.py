@@ -89,8 +89,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def _asks_to_judge(config: pytest.Config) -> bool:
     """A model to judge is named, or, without one, a verdict is asked for in so many words: a mistake to be told."""
     option = config.option
-    wanted = option.ft_receipt or option.ft_sign_key or option.ft_verdict == "require"
-    return option.ft_model is not None or bool(wanted)
+    named = (option.ft_model, option.ft_receipt, option.ft_sign_key)
+    return option.ft_verdict == "require" or any(name is not None for name in named)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

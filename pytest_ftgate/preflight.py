@@ -256,7 +256,7 @@ def hopeless_verdict(evalset: EvalSet, gate: GateSpec, alpha: float) -> Verdict 
         n=q.n,
         value=None,
         interval=None,
-        bound=gate.bound,
+        bound=gate.bound if q.test == "floor" else q.delta0,
         p_value=best,
         reason="CANNOT_PASS_AT_N",
         details={"judged": False, "best_p": best, "alpha": q.alpha, "needed": needed},

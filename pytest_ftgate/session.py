@@ -256,7 +256,7 @@ def open_session(
             check_base(policy.policy, candidate, option.ft_base)
     except (FtgateError, InputError) as error:
         raise Unusable(str(error)) from None
-    receipt = None if in_worker else receipt_settings(option, directory, candidate.path)
+    receipt = None if in_worker else receipt_settings(option, directory, candidate.path, candidate.base_path)
     return Session(
         candidate=candidate,
         required=required,

@@ -37,6 +37,11 @@ def texts(result: StageResult) -> dict[tuple[str, str, str], str]:
     }
 
 
+def wait_for_an_answer(store: Path, child: multiprocessing.process.BaseProcess) -> None:
+    while child.is_alive() and not any(path.stat().st_size for path in store.rglob("*.jsonl")):
+        time.sleep(0.005)
+
+
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_and_run_again(kills: int, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "FLUSH_SECONDS", 0.0)
@@ -53,7 +58,9 @@ def test_killed_and_run_again(kills: int, project: Project, tmp_path: Path, monk
         store = tmp_path / f"killed{number}"
         child = forked.Process(target=answered, args=(asked, engine, store))
         child.start()
-        child.join(moments.uniform(0.0, took))
+        if number % 2:  # else the kill may come at any moment, also before the first answer
+            wait_for_an_answer(store, child)
+        child.join(moments.uniform(0.0, took / 2))
         if child.pid is not None and child.is_alive():
             os.kill(child.pid, signal.SIGKILL)
         child.join()

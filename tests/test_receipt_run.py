@@ -281,6 +281,21 @@ def test_an_engine_that_does_not_say_what_it_judged(project: Project) -> None:
     assert left(project) == []
 
 
+def test_reports_do_not_lie_in_the_base(project: Project) -> None:
+    for option in ("--ft-receipt", "--ft-json", "--ft-html"):
+        run = project.run("evals", "--ft-model=runs/good", f"{option}=base/report.json")
+        assert (run.code, "would lie in the folder of the base" in run.out) == (4, True)
+    assert not (project.root / "base" / "report.json").exists()
+
+
+@pytest.mark.parametrize("name", ["model", "base", "json", "html", "receipt", "sign-key", "policy", "policy-ref"])
+def test_an_empty_name_is_a_mistake(project: Project, name: str) -> None:
+    """As from `--ft-sign-key=$KEY` where KEY is not set: unsigned, it would look like success."""
+    given = [] if name == "model" else ["--ft-model=runs/good"]
+    run = project.run("evals", *given, "--ft-receipt=r.json", f"--ft-{name}=")
+    assert (run.code, f"--ft-{name}= is empty" in run.out) == (4, True)
+
+
 def test_places_in_the_candidate(project: Project) -> None:
     """Under a name that does not count, it may lie there; else it would be part of what was judged."""
     place = "runs/good/receipt.intoto.json"

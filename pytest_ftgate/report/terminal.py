@@ -133,13 +133,7 @@ def _needs(verdict: Verdict) -> str:
     """The bound of a gate on answers, also of one that was not judged; "" where there is none."""
     if verdict.bound is None or verdict.kind == "overlap":
         return ""
-    return f">= {verdict.bound:g}" if verdict.kind in ("format", "accuracy") else f"> {_held_to(verdict):+g}"
-
-
-def _held_to(verdict: Verdict) -> float:
-    """A paired gate is written as a drop and tested as a difference."""
-    bound = verdict.bound or 0.0
-    return -abs(bound) if verdict.kind == "forgetting" else bound
+    return f">= {verdict.bound:g}" if verdict.kind in ("format", "accuracy") else f"> {verdict.bound:+g}"
 
 
 def _slice_row(verdict: Verdict, one: SliceResult) -> list[str]:
