@@ -164,7 +164,7 @@ def test_progress_is_told_in_whole_lines_where_there_is_no_terminal(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = itertools.count(step=11.0)
-    monkeypatch.setattr("pytest_ftgate.plugin.time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr("pytest_ftgate.report.live.time", SimpleNamespace(monotonic=lambda: next(ticks)))
     run = project.gates("evals")
     lines = [line for line in run.out.splitlines() if "tokens/s" in line]
     assert lines
