@@ -28,7 +28,14 @@ settings.load_profile("ftgate")
 
 pytest_plugins = ["pytester"]
 WARM = (
-    *("hypothesis", "scipy.stats", "sklearn.feature_extraction.text", "pytest_ftgate.run", "pytest_ftgate.controller"),
+    *(
+        "hypothesis",
+        "scipy.stats",
+        "sklearn.feature_extraction.text",
+        "pytest_ftgate.run",
+        "pytest_ftgate.controller",
+        "pytest_ftgate.report.live",
+    ),
     *("pytest_ftgate.report.terminal", "pytest_ftgate.report.machine", "pytest_ftgate.report.files"),
 )
 """What a pytest run imports; it forgets, at its end, what was not there at its start, and the next one pays again."""
