@@ -183,7 +183,7 @@ def flips_matrix(flips: Flips) -> Html:
     if flips.graded:
         notes.append("scores are graded: right is 1, gained is higher, lost is lower")
     if flips.unscored:
-        notes.append(f"{flips.unscored} without a score left out")
+        notes.append(f"{flips.unscored} not asked, or without a score, left out")
     return el(
         "table",
         el("caption", f"{flips.evalset}: candidate against {name}", el("small", "; ".join(notes))),
