@@ -9,13 +9,15 @@ WORKERS ?= 2
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap test-slow test-gpu clean
+.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap bench-speed bench-growth test-slow test-gpu clean
 
 help:
 	@echo "make demo           train a LoRA adapter, gate it, and see three that must not ship (about 4 minutes)"
 	@echo "make test           the test suite (under 10 minutes on two cores)"
 	@echo "make lint           ruff and mypy"
 	@echo "make bench          all benchmarks: bench-stats bench-adapters bench-overlap"
+	@echo "make bench-speed    the stage against lm-eval, in an environment of its own (about an hour)"
+	@echo "make bench-growth   how the cost grows with examples, rungs and shared prefix (about ten minutes)"
 	@echo "make test-slow      the tests marked slow"
 	@echo "make test-gpu       the tests that need a CUDA device"
 
@@ -54,5 +56,17 @@ bench-overlap: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
 	$(BIN)/python -m benchmarks.overlap
 
+# lm-eval has requirements of its own; torch is pinned for it too.
+$(VENV)-lm-eval/.ready: constraints.txt
+	$(PYTHON) -m venv $(VENV)-lm-eval
+	$(VENV)-lm-eval/bin/python -m pip install --quiet -c constraints.txt "lm_eval[hf]==0.4.13" peft
+	touch $@
+
+bench-speed: $(READY) $(VENV)-lm-eval/.ready
+	$(BIN)/python -m benchmarks.speed --lm-eval $(abspath $(VENV)-lm-eval/bin/python) --out docs/performance.md
+
+bench-growth: $(READY)
+	$(BIN)/python -m benchmarks.growth --out docs/growth.md
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .ftgate
+	rm -rf $(VENV) $(VENV)-lm-eval .pytest_cache .mypy_cache .ruff_cache .ftgate
