@@ -268,7 +268,9 @@ def _all_parts(args: argparse.Namespace, folder: Path) -> str:
         size = _scaled(SIZES[name], args.scale)
         print(f"{name}: {size}", flush=True)
         work = prepare(name, size, folder.resolve() / name)
-        found += tables(name, size, measure(work, args.lm_eval, BATCHES[name]))
+        part = tables(name, size, measure(work, args.lm_eval, BATCHES[name]))
+        print("\n".join(table.markdown() for table in part), flush=True)  # an hour is long to wait for all
+        found += part
         compared += sum(len(evalset.examples) for evalset, _ in _asked(work)) * len(BATCHES[name])
     head = HEAD.format(machine=_machine(), versions=_versions(args.lm_eval), compared=compared, close=CLOSE)
     return "\n".join([head, *(table.markdown() for table in found)])
