@@ -18,10 +18,11 @@ from evalsets.types import EvalSet, Json
 from pytest_ftgate.calibration import Noise, measure_noise, store_calibration
 from pytest_ftgate.errors import EngineError, FtgateError
 from pytest_ftgate.identity import Candidate, resolve_base
-from pytest_ftgate.inifile import ini_above
+from pytest_ftgate.options import positive_int
 from pytest_ftgate.prompting import BASE, build_prompts
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.required import named_files
+from pytest_ftgate.verbs import add_base_options, root_of
 
 if TYPE_CHECKING:
     from pytest_ftgate.engine.hf_load import Settings
@@ -45,8 +46,7 @@ MakeEngine = Callable[["Settings"], "Engine"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     args = _parser().parse_args(argv)
-    ini = ini_above(Path.cwd())
-    root = args.root or (ini.parent if ini else Path.cwd())
+    root = root_of(args.root)
     try:
         evalsets = [load_evalset(path) for path in named_files(args.evals)]
         base = resolve_base(args.base, Path.cwd())
@@ -78,21 +78,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("evals", nargs="+", metavar="EVALS", help="eval-set files, or directories that hold them")
-    parser.add_argument("--base", required=True, metavar="DIR", help="the base: DIR, or ORG/NAME@<40-hex revision>")
-    parser.add_argument("--device", default="auto", help="auto (default; cuda if present), cpu, cuda, cuda:1")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="as judged")
-    parser.add_argument("--batch-size", type=_positive, default=64, metavar="N", help="as judged (default 64)")
-    parser.add_argument("--other-batch-size", type=_positive, metavar="M", help="the other one (default N/8)")
+    add_base_options(parser)
+    parser.add_argument("--other-batch-size", type=positive_int, metavar="M", help="the other one (default N/8)")
     parser.add_argument("--nf4", action="store_true", help="also compare with 4 bits (bitsandbytes)")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="where .ftgate lies (default: pytest's root)")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
-    return int(text)
 
 
 def _variants(args: argparse.Namespace) -> list[Settings]:

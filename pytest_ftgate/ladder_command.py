@@ -24,7 +24,6 @@ from pytest_ftgate.formats import make_format_check
 from pytest_ftgate.gates import scores_of
 from pytest_ftgate.gates.given import clusters_of, unit_of
 from pytest_ftgate.identity import resolve_base
-from pytest_ftgate.inifile import ini_above
 from pytest_ftgate.ladder import Answer, Assessment, Climbed, Goal, assess
 from pytest_ftgate.ledger import begin_ledger
 from pytest_ftgate.prompting import CANDIDATE, System, build_prompts
@@ -34,6 +33,7 @@ from pytest_ftgate.required import named_files
 from pytest_ftgate.scoring import needed_labels
 from pytest_ftgate.session import STORE
 from pytest_ftgate.usable import check_usable
+from pytest_ftgate.verbs import add_base_options, root_of, share
 
 if TYPE_CHECKING:
     from pytest_ftgate.engine.protocol import Engine
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from pytest_ftgate.types import Generation
 
 UNUSABLE = 4
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 EXIT_CODES: Mapping[Answer, int] = {"FINE_TUNE": 0, "PROMPT_ENOUGH": 1, "KNOWLEDGE": 1, "TOO_FEW": 20}
 _EPILOG = """\
 Every rung under `baselines:` of an eval set is asked of the base model. The goal is the eval set's own: accuracy.min
@@ -66,8 +65,7 @@ class Ladder:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     args = _parser().parse_args(argv)
-    ini = ini_above(Path.cwd())
-    root = args.root or (ini.parent if ini else Path.cwd())
+    root = root_of(args.root)
     try:
         ladders = climb(args, root)
         if args.json is not None:
@@ -91,25 +89,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("evals", nargs="+", metavar="EVALS", help="eval-set files, or directories that hold them")
-    parser.add_argument("--base", required=True, metavar="DIR", help="the base: DIR, or ORG/NAME@<40-hex revision>")
-    parser.add_argument("--goal", type=_share, metavar="SCORE", help="score to reach, instead of the eval set's own")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the measurements and answers to this file")
-    parser.add_argument("--device", default="auto", help="auto (default; cuda if present), cpu, cuda, cuda:1")
-    parser.add_argument(
-        "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="of weights"
-    )
+    add_base_options(parser)
     parser.add_argument("--quantize", default="none", choices=("none", "nf4"), help="nf4: weights in 4 bits")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="prompts at once (default 64)")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="where .ftgate lies (default: pytest's root)")
+    parser.add_argument("--goal", type=share, metavar="SCORE", help="score to reach, instead of the eval set's own")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the measurements and answers to this file")
     return parser
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < 1.0:
-        raise argparse.ArgumentTypeError("expected a score above 0 and below 1")
-    return value
 
 
 def climb(args: argparse.Namespace, root: Path) -> list[Ladder]:

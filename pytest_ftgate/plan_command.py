@@ -23,12 +23,12 @@ from pytest_ftgate.attempts import alpha_at
 from pytest_ftgate.calibration import Noise, newest_noise, noise_of, read_calibration
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.identity import resolve_base
-from pytest_ftgate.inifile import ini_above
 from pytest_ftgate.planning import exact_percent, exact_points
 from pytest_ftgate.preflight import FLIPS, GAIN, Assumed, Question, slices_too_small, why_not
 from pytest_ftgate.report.sanitise import visible
 from pytest_ftgate.required import named_files
 from pytest_ftgate.usable import check_usable
+from pytest_ftgate.verbs import root_of, share
 
 CAN, CANNOT, UNUSABLE = 0, 1, 4
 MARGINS = (0.01, 0.02, 0.03, 0.05, 0.10)
@@ -86,12 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ftgate plan", description=__doc__)
     parser.add_argument("evals", nargs="+", metavar="EVALS", help="eval-set files, or folders of them")
-    parser.add_argument("--alpha", type=_share, default=0.05, help="one-sided error rate of each gate (default 0.05)")
-    parser.add_argument("--power", type=_share, default=stats.PLANNED_POWER, help="chance to plan for (default 0.8)")
+    parser.add_argument("--alpha", type=share, default=0.05, help="one-sided error rate of each gate (default 0.05)")
+    parser.add_argument("--power", type=share, default=stats.PLANNED_POWER, help="chance to plan for (default 0.8)")
     flips = ", ".join(f"{rate:g} for {kind}" for kind, rate in FLIPS.items())
     parser.add_argument(
         "--flip-rate",
-        type=_share,
+        type=share,
         help=f"share of examples on which candidate and reference differ (default {flips})",
     )
     parser.add_argument(
@@ -103,16 +103,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < 1.0:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text!r}")
-    return value
-
-
 def _load(path: Path) -> EvalSet:
     evalset = load_evalset(path)
     check_usable(evalset)
@@ -121,8 +111,7 @@ def _load(path: Path) -> EvalSet:
 
 def _measured(evalsets: Sequence[EvalSet], base: str | None) -> dict[str, Noise]:
     """EvalSet name -> noise of this base; without one, of the base that was calibrated last."""
-    ini = ini_above(Path.cwd())
-    found = read_calibration(ini.parent if ini else Path.cwd())
+    found = read_calibration(root_of())
     digest = resolve_base(base, Path.cwd()).digest(tuned=False) if base is not None else None
     fitting = {e.name: noise_of(found, e, base=digest) if digest else newest_noise(found, e) for e in evalsets}
     return {name: noise for name, noise in fitting.items() if noise is not None}

@@ -89,3 +89,9 @@ def test_no_goal(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_goal_must_be_a_share(project: Project, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         climbed("evals/target.eval.yaml", "--goal", "85")
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "many"])
+def test_a_batch_holds_something(project: Project, size: str) -> None:
+    with pytest.raises(SystemExit):
+        climbed("evals/target.eval.yaml", "--batch-size", size)
