@@ -19,7 +19,7 @@ EXAMPLES = (100, 1_000, 10_000, 20_000)
 RUNGS = (1, 2, 4, 8)
 SHOTS = (1, 4, 16, 40)
 """About 50 tokens each."""
-SHORT = Size(tickets=0, general=0, labels=0, shots=4, new_tokens=8)
+SHORT = Size(tickets=0, general=0, words=0, phrases=0, shots=4, new_tokens=8)
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def _document(folder: Path, scale: float) -> str:
 
 
 def _size(tickets: int, *, shots: int = SHORT.shots, rungs: int = 1) -> Size:
-    return Size(tickets, 0, 0, shots, SHORT.new_tokens, rungs)
+    return Size(tickets, 0, 0, 0, shots, SHORT.new_tokens, rungs)
 
 
 def _table(work: Work, title: str, steps: Sequence[int], sizes: Sequence[Size], what: str) -> Table:

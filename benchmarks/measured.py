@@ -36,6 +36,7 @@ def run(command: Sequence[str], *, folder: Path, log: Path, accept: Sequence[int
         "HF_DATASETS_CACHE": str(folder / "datasets"),
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]),
     }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling again in every process is nobody's way of working
     began = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)

@@ -14,29 +14,32 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import speed_lmeval
+from benchmarks import speed_limits, speed_lmeval
 from benchmarks.measured import Cost, run
+from benchmarks.speed_limits import Least
 from benchmarks.speed_work import LABELS, Size, big_base, demo_base, random_adapter, write_evalsets
 from benchmarks.tables import Table
 from evalsets.loader import load_evalset
 from evalsets.types import EvalSet
-from pytest_ftgate.prompting import System, systems_for
+from pytest_ftgate.prompting import System, build_prompts, systems_for
 from pytest_ftgate.types import Generation
 
 SIZES = {
-    "demo": Size(tickets=2000, general=1000, labels=1500, shots=16, new_tokens=24),
-    "big": Size(tickets=12, general=12, labels=8, shots=16, new_tokens=24),
+    "demo": Size(tickets=3000, general=1500, words=400, phrases=150, shots=16, new_tokens=24),
+    "big": Size(tickets=12, general=12, words=8, phrases=8, shots=16, new_tokens=24),
 }
 BATCHES = {"demo": (1, 16), "big": (1, 16)}
 """lm-eval's default is 1."""
 JUDGED = (0, 1)
 """pytest's exit codes of a run that judged; whether these random adapters pass does not matter here."""
+REPEATS = 3
+"""Our short runs, of which the cheapest counts: what they cost beyond start-up is little."""
 CLOSE = 1e-3
 """Largest difference of a log-likelihood (nats) that counts as the same."""
 
@@ -67,7 +70,7 @@ def ours(work: Work, adapter: Path, *select: str) -> Cost:
     """One pytest run, start-up and statistics included."""
     command = [
         *(sys.executable, "-m", "pytest", "evals", f"--ft-model={adapter}", f"--ft-base={work.base}"),
-        *("--ft-all-answers", "--ft-verdict=off", "-q", "-p", "no:cacheprovider", *select),
+        *("--ft-all-answers", "--ft-judge-hopeless", "--ft-verdict=off", "-q", "-p", "no:cacheprovider", *select),
     ]
     return run(command, folder=work.folder, log=work.folder / "pytest.log", accept=JUDGED)
 
@@ -112,18 +115,18 @@ def theirs(work: Work, python: Path, batch: int, tasks: Mapping[str, Sequence[st
 
 
 def write_tasks(work: Work) -> dict[str, dict[str, list[str]]]:
-    """Task files of every System; kind (`everything`, `labels`) -> side -> task names."""
+    """Task files of every System; `everything` or an eval set of labels -> side -> task names."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(work.base)
     folder = work.folder / "tasks"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    found: dict[str, dict[str, list[str]]] = {"everything": {}, "labels": {}}
+    found: dict[str, dict[str, list[str]]] = {kind: {} for kind in ("everything", *LABELS)}
     for evalset, system in _asked(work):
-        labels = LABELS if evalset.name == "labels" else ()
+        labels = LABELS.get(evalset.name, ())
         name = speed_lmeval.write_task(folder, evalset, system, tokenizer, labels)
-        for kind in ("everything", "labels") if labels else ("everything",):
+        for kind in ("everything", evalset.name) if labels else ("everything",):
             found[kind].setdefault("candidate" if system.tuned else "base", []).append(name)
     return found
 
@@ -139,8 +142,8 @@ def compare(work: Work, batch: int) -> list[str]:
         mine = answers[evalset.name][system.name]
         side, task = "candidate" if system.tuned else "base", speed_lmeval.task_name(evalset, system)
         out = work.folder / "lm-eval" / f"everything-{side}-{batch}"
-        if evalset.name == "labels":
-            differ = _other_weights(mine, speed_lmeval.read_weights(out, task, LABELS))
+        if labels := LABELS.get(evalset.name):
+            differ = _other_weights(mine, speed_lmeval.read_weights(out, task, labels))
         else:
             texts = speed_lmeval.read_texts(out, task)
             differ = [i for i in texts if texts[i] != mine[i].text]
@@ -154,7 +157,7 @@ def _other_weights(mine: Mapping[str, Generation], weights: speed_lmeval.Weights
     return [
         i
         for i, found in weights.items()
-        if any(abs(found[label] - (mine[i].label_logprobs or {})[label]) > CLOSE for label in LABELS)
+        if any(abs(weight - (mine[i].label_logprobs or {})[label]) > CLOSE for label, weight in found.items())
     ]
 
 
@@ -165,12 +168,13 @@ class Result:
     cold: Cost
     warm: Cost
     """A second adapter on the answers that the base has given already."""
-    labels: Cost
-    """Our cold run of the label eval set alone."""
+    labels: Mapping[str, Cost]
+    """Our cold run of one eval set of labels alone."""
     start: Cost
-    """A run on one example: what it costs to begin."""
+    """A run on a few examples: what it costs to begin."""
     lm_eval: Mapping[int, Mapping[str, Cost]]
-    """Batch size -> `everything`, `labels` -> both processes together."""
+    """Batch size -> `everything`, or the eval set of labels -> both processes together."""
+    least: Least
 
 
 def measure(work: Work, python: Path, batches: Sequence[int]) -> Result:
@@ -188,20 +192,44 @@ def measure(work: Work, python: Path, batches: Sequence[int]) -> Result:
         for line in compare(work, batch):
             print(f"  {line}", flush=True)
     warm = ours(work, work.adapters[1])
-    fresh(work)
-    labels = ours(work, work.adapters[0], "-k", "labels")
-    return Result(cold, warm, labels, _start(work), lm_eval)
+    least_work = speed_limits.least(_work_done(work), speed_limits.size_of(work.base))
+    labels = {name: _cheapest(work, "-k", name) for name in LABELS}
+    return Result(cold, warm, labels, _start(work), lm_eval, least_work)
 
 
 def _start(work: Work) -> Cost:
     """What a run costs that asks nearly nothing."""
     folder = work.folder / "start"
-    write_evalsets(folder, Size(tickets=8, general=0, labels=0, shots=1, new_tokens=1))
+    write_evalsets(folder, Size(tickets=8, general=0, words=0, phrases=0, shots=1, new_tokens=1))
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    return ours(replace(work, folder=folder), work.adapters[0])
+    return _cheapest(replace(work, folder=folder))
 
 
-def tables(name: str, size: Size, result: Result) -> list[Table]:
+def _cheapest(work: Work, *select: str) -> Cost:
+    """The cheapest of a few cold runs."""
+    costs = []
+    for _ in range(REPEATS):
+        fresh(work)
+        costs.append(ours(work, work.adapters[0], *select))
+    return min(costs, key=lambda cost: cost.cpu)
+
+
+def _work_done(work: Work) -> Iterator[speed_limits.Asked]:
+    """Every prompt as tokens, and how much was answered."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(work.base)
+    answers = our_answers(work, work.adapters[0])
+    for evalset, system in _asked(work):
+        coded = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in LABELS.get(evalset.name, ())]
+        inside = sum(len(label) - 1 for label in coded)
+        for example, prompt in zip(evalset.examples, build_prompts(evalset, system).prompts, strict=True):
+            ids = tokenizer(speed_lmeval.as_text(prompt, tokenizer), add_special_tokens=False)["input_ids"]
+            written = len(answers[evalset.name][system.name][example.id].token_ids)
+            yield speed_limits.Asked(system.tuned, tuple(ids), inside if coded else written)
+
+
+def tables(name: str, size: Size, result: Result, rates: Sequence[float]) -> list[Table]:
     """What docs/performance.md says of one part."""
     rows = [_row("ours, cold", result.cold, result.cold), _row("ours, second adapter", result.warm, result.cold)]
     rows += [
@@ -210,24 +238,27 @@ def tables(name: str, size: Size, result: Result) -> list[Table]:
     share = result.start.cpu / result.cold.cpu
     text = (
         f"{size.tickets} tickets (short prompt for the candidate, {size.shots} shots for the base), {size.general} "
-        f"general prompts (both), {size.labels} x {len(LABELS)} labels (short prompt for the candidate, {size.shots} "
-        f"shots for the base); at most {size.new_tokens} new tokens. Start-up is included; ours is "
-        f"{result.start.cpu:.1f} CPU-s, {share:.0%} of the cold run."
+        f"general prompts (both), {size.words} x 8 labels of one token and {size.phrases} x 8 labels of two to four "
+        f"(short prompt for the candidate, {size.shots} shots for the base); at most {size.new_tokens} new tokens. "
+        f"Start-up is included; ours is {result.start.cpu:.1f} CPU-s, {share:.0%} of the cold run. The second adapter "
+        "finds the base's answers in the store."
     )
     whole = Table(f"{name}: the whole job", text, ["run", "CPU s", "wall s", "peak MiB", "CPU s / ours cold"], rows)
     note = (
-        "The label eval set alone. Last column: without start-up, once ours, and as much for each of lm-eval's two "
-        "processes (its own is no smaller)."
+        "Eval sets of labels alone, both sides. Last column: without start-up, once ours, and as much for each of "
+        "lm-eval's two processes (its own is no smaller). Labels of one token lm-eval reads off one forward pass a "
+        "prompt; of longer ones it runs the whole prompt once for each label."
     )
-    headers = ["lm-eval batch", "lm-eval CPU s", "ours CPU s", "ratio", "ratio without start-up"]
-    labels = [_label_row(batch, kinds["labels"], result) for batch, kinds in result.lm_eval.items()]
-    return [whole, Table(f"{name}: label scoring", note, headers, labels)]
+    headers = ["eval set", "lm-eval batch", "lm-eval CPU s", "ours CPU s", "ratio", "ratio without start-up"]
+    labels = [_label_row(b, k, kinds[k], result) for k in LABELS for b, kinds in result.lm_eval.items()]
+    limits = speed_limits.table(name, result.least, result.cold.cpu - result.start.cpu, rates)
+    return [whole, Table(f"{name}: label scoring", note, headers, labels), limits]
 
 
-def _label_row(batch: int, cost: Cost, result: Result) -> list[str]:
-    net = max(cost.cpu - 2 * result.start.cpu, 0.0) / max(result.labels.cpu - result.start.cpu, 0.01)
-    ratio = f"{cost.cpu / result.labels.cpu:.1f}"
-    return [str(batch), f"{cost.cpu:.0f}", f"{result.labels.cpu:.0f}", ratio, f"{net:.1f}"]
+def _label_row(batch: int, kind: str, cost: Cost, result: Result) -> list[str]:
+    mine, start = result.labels[kind].cpu, result.start.cpu
+    net = max(cost.cpu - 2 * start, 0.0) / max(mine - start, 0.01)
+    return [kind, str(batch), f"{cost.cpu:.0f}", f"{mine:.1f}", f"{cost.cpu / mine:.1f}", f"{net:.0f}"]
 
 
 def _row(title: str, cost: Cost, cold: Cost) -> list[str]:
@@ -264,11 +295,12 @@ def main() -> None:
 
 def _all_parts(args: argparse.Namespace, folder: Path) -> str:
     found, compared = [], 0
+    rates = speed_limits.matrix_rate(), speed_limits.bandwidth()
     for name in args.only or SIZES:
         size = _scaled(SIZES[name], args.scale)
         print(f"{name}: {size}", flush=True)
         work = prepare(name, size, folder.resolve() / name)
-        part = tables(name, size, measure(work, args.lm_eval, BATCHES[name]))
+        part = tables(name, size, measure(work, args.lm_eval, BATCHES[name]), rates)
         print("\n".join(table.markdown() for table in part), flush=True)  # an hour is long to wait for all
         found += part
         compared += sum(len(evalset.examples) for evalset, _ in _asked(work)) * len(BATCHES[name])
@@ -280,7 +312,8 @@ def _scaled(size: Size, scale: float) -> Size:
     def some(count: int) -> int:
         return max(8, round(count * scale))
 
-    return replace(size, tickets=some(size.tickets), general=some(size.general), labels=some(size.labels))
+    counts = {name: some(getattr(size, name)) for name in ("tickets", "general", "words", "phrases")}
+    return replace(size, **counts)
 
 
 def _machine() -> str:

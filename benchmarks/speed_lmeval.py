@@ -24,7 +24,7 @@ def task_name(evalset: EvalSet, system: System) -> str:
 def write_task(folder: Path, evalset: EvalSet, system: System, tokenizer: Any, labels: Sequence[str]) -> str:
     """The task file and data of one System on one EvalSet; prompts are rendered here, so that both sides ask alike."""
     name = task_name(evalset, system)
-    prompts = [_text(prompt, tokenizer) for prompt in build_prompts(evalset, system).prompts]
+    prompts = [as_text(prompt, tokenizer) for prompt in build_prompts(evalset, system).prompts]
     data = folder / f"{name}.jsonl"
     rows = [{"id": e.id, "prompt": p} for e, p in zip(evalset.examples, prompts, strict=True)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -48,7 +48,8 @@ def write_task(folder: Path, evalset: EvalSet, system: System, tokenizer: Any, l
     return name
 
 
-def _text(prompt: ChatPrompt | TextPrompt, tokenizer: Any) -> str:
+def as_text(prompt: ChatPrompt | TextPrompt, tokenizer: Any) -> str:
+    """The whole prompt, rendered."""
     if isinstance(prompt, TextPrompt):
         return prompt.text
     messages = [{"role": m.role, "content": m.content} for m in prompt.messages]

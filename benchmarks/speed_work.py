@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 DEMO = Path(__file__).resolve().parent.parent / "examples" / "tickets"
-LABELS = ("billing", "access", "delivery", "bug", "refund", "idea", "low", "high")
+LABELS = {
+    "words": ("billing", "access", "delivery", "bug", "refund", "idea", "low", "high"),
+    "phrases": (
+        *("wrong invoice", "cannot sign in", "parcel came late", "app is slow"),
+        *("refund was rejected", "new idea", "low urgency", "high urgency"),
+    ),
+}
+"""Eval set -> its labels: one token each, which lm-eval reads off one forward pass a prompt; and two to four tokens."""
 CONTEXT = 4096
 RULES = "Triage the ticket. Answer as JSON with the keys category and priority."
 
@@ -23,8 +30,10 @@ class Size:
     """Examples that are answered with a short prompt by the candidate and with a long one by the base."""
     general: int
     """Examples that both sides answer with the same short prompt."""
-    labels: int
-    """Examples whose eight labels are weighed: short prompt by the candidate, long one by the base."""
+    words: int
+    """Examples whose eight labels, of one token each, are weighed: short prompt by the candidate, long by the base."""
+    phrases: int
+    """The same with labels of more than one token."""
     shots: int
     """Worked examples in the long prompt; about 50 tokens each."""
     new_tokens: int
@@ -34,7 +43,7 @@ class Size:
 
 
 def write_evalsets(folder: Path, size: Size) -> Path:
-    """`evals/` with three eval sets: tickets, general, labels. Every question is asked once."""
+    """`evals/` with four eval sets: tickets, general, words, phrases. Every question is asked once."""
     evals = folder / "evals"
     shutil.rmtree(evals, ignore_errors=True)
     evals.mkdir(parents=True)
@@ -43,11 +52,12 @@ def write_evalsets(folder: Path, size: Size) -> Path:
     if size.tickets:
         _write(evals / "tickets.jsonl", list(_rows("evals/tickets.jsonl", size.tickets, "Ticket")))
         (evals / "tickets.eval.yaml").write_text(_tickets(size), encoding="utf-8")
-    if size.labels:
-        rows = [{**row, "target": row["target"]["category"]} for row in _rows("evals/tickets.jsonl", size.labels, "No")]
-        _write(evals / "labels.jsonl", rows)
-        _write(evals / "label_shots.jsonl", [{**row, "target": row["target"]["category"]} for row in shots])
-        (evals / "labels.eval.yaml").write_text(_labels(size), encoding="utf-8")
+    for name, count in (("words", size.words), ("phrases", size.phrases)):
+        if count:
+            rows = _rows("evals/tickets.jsonl", count, name)
+            _write(evals / f"{name}.jsonl", [{**row, "target": _label_of(name, row)} for row in rows])
+            _write(evals / f"{name}_shots.jsonl", [{**row, "target": _label_of(name, row)} for row in shots])
+            (evals / f"{name}.eval.yaml").write_text(_labels(size, name), encoding="utf-8")
     if size.general:
         general = [{**row, "prompt": f"{row['prompt']} {i}"} for i, row in _cycle("evals/general.jsonl", size.general)]
         _write(evals / "general.jsonl", [{**row, "id": f"g{i}"} for i, row in enumerate(general)])
@@ -68,14 +78,19 @@ def _tickets(size: Size) -> str:
     )
 
 
-def _labels(size: Size) -> str:
+def _labels(size: Size, name: str) -> str:
     return (
-        'version: 1\nexamples: labels.jsonl\nprompt: {system: "Which topic?", user: "{ticket}"}\n'
-        f'baselines:\n  few: {{system: "Which topic?", shots: {{from: label_shots.jsonl, n: {size.shots}}}}}\n'
+        f'version: 1\nexamples: {name}.jsonl\nprompt: {{system: "Which topic?", user: "{{ticket}}"}}\n'
+        f'baselines:\n  few: {{system: "Which topic?", shots: {{from: {name}_shots.jsonl, n: {size.shots}}}}}\n'
         "generation: {max_new_tokens: 1}\n"
-        f"scorer: {{choice: {{labels: [{', '.join(LABELS)}], by: loglikelihood}}}}\n"
+        f"scorer: {{choice: {{labels: [{', '.join(LABELS[name])}], by: loglikelihood}}}}\n"
         "gates:\n  accuracy: {min: 0.5}\n  beats_baseline: {min_gain: 0.05}\n"
     )
+
+
+def _label_of(name: str, row: dict[str, Any]) -> str:
+    """The label that stands for a ticket's category."""
+    return LABELS[name][LABELS["words"].index(row["target"]["category"])]
 
 
 def _general(size: Size) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from string import Formatter
 
 from evalsets.types import Json
@@ -24,11 +25,12 @@ def render(template: str, fields: Mapping[str, Json]) -> str:
     for literal, name in _parts(template):
         out.append(literal)
         if name is not None:
-            out.append(_as_text(fields[name]))
+            out.append(as_text(fields[name]))
     return "".join(out)
 
 
-def _parts(template: str) -> list[tuple[str, str | None]]:
+@lru_cache(maxsize=256)  # a template is rendered for every example and every shot
+def _parts(template: str) -> tuple[tuple[str, str | None], ...]:
     """(literal text, field name after it or None)."""
     parts: list[tuple[str, str | None]] = []
     try:
@@ -40,7 +42,7 @@ def _parts(template: str) -> list[tuple[str, str | None]]:
         # Formatter's own words ("Single '}' encountered in format string") are about str.format
         reason = str(err) if "plain field name" in str(err) else "a brace stands alone"
         raise ValueError(reason) from None
-    return parts
+    return tuple(parts)
 
 
 def _is_plain(name: str) -> bool:
@@ -48,5 +50,6 @@ def _is_plain(name: str) -> bool:
     return bool(name) and name == name.strip() and not set(name) & set(".[]{}!:\n\"'")
 
 
-def _as_text(value: Json) -> str:
+def as_text(value: Json) -> str:
+    """A field's value as it stands in a prompt."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from evalsets.templates import render, template_fields
+from evalsets.templates import as_text, render, template_fields
 from evalsets.types import EvalSet, Example, GateKind, Json, Message, Passages, Prompt, Rung, Shots
 from pytest_ftgate.errors import PromptError
 
@@ -136,7 +136,7 @@ def question_text(prompt: Prompt, example: Example) -> str:
     if prompt.messages is not None:
         return "\n".join(m["content"] for m in example.fields[prompt.messages] if m["role"] == "user")
     names = template_fields(prompt.user if prompt.user is not None else prompt.text or "")
-    return "\n".join(render(f"{{{name}}}", example.fields) for name in names if name != "passages")
+    return "\n".join(as_text(example.fields[name]) for name in names if name != "passages")
 
 
 class _Shots:

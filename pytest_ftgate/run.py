@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Set
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ def evalset_facts(evalset: EvalSet) -> dict[str, Json]:
 
 
 def _to_json(result: StageResult) -> dict[str, Any]:
-    value = {**asdict(result), "generations": {}}
+    value = {**asdict(replace(result, generations={})), "generations": {}}
     for evalset, systems in result.generations.items():
         value["generations"][evalset] = {
             system: {example: to_json(generation) for example, generation in answers.items()}

@@ -253,9 +253,10 @@ def test_free_memory_bounds_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(torch.cuda, name, lambda device: 2**20)
     # 1,000 tokens of 2 x 10 layers x 100 values x 4 bytes, 100 of them read, and the logits
     row = 8_000_000 + 100 * 24 * 100 * 4 + 8 * 1000
-    assert support.rows_that_fit(model, 1000, 100) == int(0.7 * 2**30 / row)
+    assert support.rows_that_fit(model, 1000, 100, held=0) == int(0.7 * 2**30 / row)
+    assert support.rows_that_fit(model, 1000, 100, held=2**30) == int(0.7 * 2**31 / row)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10, 2**34))
-    assert support.rows_that_fit(model, 1000, 100) == 1
+    assert support.rows_that_fit(model, 1000, 100, held=0) == 1
 
 
 # Other kinds of models

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_ftgate.engine.kv import PrefixStore, forget_after, keep_rows, roomy_cache, survivors
+from pytest_ftgate.engine.kv import PrefixStore, forget_after, keep_rows, survivors
 from pytest_ftgate.engine.prefix import Tokens
 
 Ended = Callable[[list[int]], bool]
@@ -44,8 +44,7 @@ def prefill(
     tails = [prompt[prefix:] for prompt in prompts]
     widest = max(map(len, tails))
     width, device = prefix + widest, model.device
-    kv = roomy_cache(len(prompts), width + more)
-    store.into(kv, model, prompts[0][:prefix], tuned=tuned)
+    kv = store.cache_on(model, prompts[0][:prefix], rows=len(prompts), room=width + more, tuned=tuned)
     # Any token will do as padding: no row attends to it.
     ids = torch.tensor([[0] * (widest - len(tail)) + list(tail) for tail in tails], device=device)
     tail_lengths = torch.tensor([len(tail) for tail in tails], device=device)[:, None]

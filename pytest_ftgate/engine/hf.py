@@ -117,7 +117,7 @@ class HFEngine:
         tokenizer = self._tokenizer(tuned=tuned)
         coded = {each: label_ids(tokenizer, each) for each in {request.labels for request in requests}}
         kinds: dict[tuple[int, tuple[str, ...], bool], list[_Asked]] = {}
-        with self._sides.using(tuned=tuned) as model, torch.inference_mode():
+        with self._sides.using(tuned=tuned) as model, torch.inference_mode(), self._prefix.lending():
             limit = context_limit(model)
             for index, request in enumerate(requests):
                 asked = _Asked(index, request, coded[request.labels])
@@ -200,7 +200,10 @@ class HFEngine:
         """How many rows like this one the device has memory for, about; the batch is halved where this is wrong."""
         new = max(longest.request.max_new_tokens, labels.extra_room([longest.labels]))
         return support.rows_that_fit(
-            model, len(longest.request.token_ids) + new, len(longest.request.token_ids) - prefix
+            model,
+            len(longest.request.token_ids) + new,
+            len(longest.request.token_ids) - prefix,
+            held=self._prefix.held_bytes(),
         )
 
     def _tokenizer(self, *, tuned: bool) -> Any:

@@ -2,12 +2,14 @@
 
 transformers' own DynamicCache copies everything on every new token, and everything again when a row leaves. Here a
 layer is one buffer of (rows, heads, room, head size): a token is written in place, and the last row moves into the
-place of one that has ended.
+place of one that has ended. The next batch on the same prefix finds it in every row: memory that is asked for anew is
+cleared by the system and filled again, which took longer than many a forward pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -25,7 +27,7 @@ def _layer_class() -> Any:
 
         def __init__(self, rows: int, room: int) -> None:
             super().__init__()
-            self.rows, self.room, self.used = rows, room, 0
+            self.rows, self.room, self.used, self.shared = rows, room, 0, 0
 
         def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
             self.dtype, self.device = key_states.dtype, key_states.device
@@ -47,8 +49,8 @@ def _layer_class() -> Any:
             self.keys, self.values = self.all_keys[:rows, :, :used], self.all_values[:rows, :, :used]
 
         def move(self, source: int, target: int) -> None:
-            self.all_keys[target, :, : self.used] = self.all_keys[source, :, : self.used]
-            self.all_values[target, :, : self.used] = self.all_values[source, :, : self.used]
+            for held in (self.all_keys, self.all_values):
+                held[target, :, self.shared : self.used] = held[source, :, self.shared : self.used]
 
     return RoomyLayer
 
@@ -85,21 +87,49 @@ def survivors(rows: int, ended: Sequence[int]) -> list[int]:
 
 @dataclass(slots=True)
 class PrefixStore:
-    """The keys and values of the last prefix: the next group, or the next call, often needs them again."""
+    """The keys and values of the last prefix: the next batch, group or call often needs them again. Mutable."""
 
     side: bool | None = None
     ids: Tokens = ()
     layers: list[tuple[Any, Any]] = field(default_factory=list)
     """(keys, values) of each layer, each (1, heads, tokens, head size)"""
+    batch: _Batch | None = None
+    """The cache of the last batch."""
 
     def clear(self) -> None:
-        self.side, self.ids, self.layers = None, (), []
+        self.side, self.ids, self.layers, self.batch = None, (), [], None
 
     def known(self, *, tuned: bool) -> Tokens:
         """The prefix at hand for that side."""
         return self.ids if self.side == tuned else ()
 
-    def into(self, kv: Any, model: Any, ids: Tokens, *, tuned: bool) -> None:
+    @contextmanager
+    def lending(self) -> Iterator[None]:
+        """While answers are made; afterwards the memory of the last batch is given back."""
+        try:
+            yield
+        finally:
+            self.batch = None
+
+    def held_bytes(self) -> int:
+        """Memory of the last batch's cache, which the next one may take over."""
+        layers = self.batch.kv.layers if self.batch else ()
+        return sum(int(held.nbytes) for layer in layers for held in (layer.all_keys, layer.all_values))
+
+    def cache_on(self, model: Any, ids: Tokens, *, rows: int, room: int, tuned: bool) -> Any:
+        """A cache for `rows` rows of at most `room` tokens, each beginning with `ids`; the one before is taken back."""
+        last = self.batch
+        if last is None or (last.tuned, last.ids) != (tuned, ids) or last.rows < rows or last.room < room:
+            self.batch = last = None  # before the next is made: one is what there is memory for
+            kv = roomy_cache(rows, room)
+            self._fill(kv, model, ids, tuned=tuned)
+            self.batch = last = _Batch(kv, tuned, ids, rows, room)
+        for layer in last.kv.layers:
+            layer.shared = len(ids)
+            layer.show(rows, len(ids))
+        return last.kv
+
+    def _fill(self, kv: Any, model: Any, ids: Tokens, *, tuned: bool) -> None:
         """Put the prefix `ids` into every row of an empty cache, computing what is not at hand."""
         if not ids:
             return
@@ -121,3 +151,15 @@ class PrefixStore:
         places = torch.arange(at_hand, len(ids), device=model.device)[None]
         model(input_ids=rest, position_ids=places, past_key_values=single, use_cache=True, logits_to_keep=1)
         self.layers = [(layer.keys, layer.values) for layer in single.layers]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A cache whose rows all begin with `ids`, as one side computed them."""
+
+    kv: Any
+    tuned: bool
+    ids: Tokens
+    rows: int
+    """Rows and tokens a row that its buffers have room for."""
+    room: int

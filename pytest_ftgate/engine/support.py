@@ -58,16 +58,17 @@ def _by_configuration(core: Any) -> str:
     return ""
 
 
-def rows_that_fit(model: Any, tokens: int, read: int) -> int:
+def rows_that_fit(model: Any, tokens: int, read: int, *, held: int) -> int:
     """How many rows of `tokens` tokens, of which `read` are prompt to be read, fit into free CUDA memory, about.
 
-    Without limit on other devices: they do not say what is free.
+    `held`: bytes of the cache of the batch before, which this one takes over. Without limit on other devices: they do
+    not say what is free.
     """
     import torch
 
     if model.device.type != "cuda":
         return sys.maxsize
-    free = torch.cuda.mem_get_info(model.device)[0]
+    free = held + torch.cuda.mem_get_info(model.device)[0]
     free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     embedding = model.get_input_embeddings()
     size = embedding.weight.element_size()
