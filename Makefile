@@ -9,15 +9,16 @@ WORKERS ?= 2
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap bench-speed bench-growth test-slow test-gpu clean
+.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap bench-agreement bench-growth bench-speed test-slow test-gpu clean
 
 help:
 	@echo "make demo           train a LoRA adapter, gate it, and see three that must not ship (about 4 minutes)"
 	@echo "make test           the test suite (under 10 minutes on two cores)"
 	@echo "make lint           ruff and mypy"
-	@echo "make bench          all benchmarks: bench-stats bench-adapters bench-overlap"
-	@echo "make bench-speed    the stage against lm-eval, in an environment of its own (about an hour)"
-	@echo "make bench-growth   how the cost grows with examples, rungs and shared prefix (about ten minutes)"
+	@echo "make bench          all benchmarks, about two hours: bench-stats bench-adapters bench-overlap, and"
+	@echo "  bench-speed       the stage against lm-eval, in an environment of its own (about an hour)"
+	@echo "  bench-growth      how the cost grows with examples, rungs and shared prefix (about ten minutes)"
+	@echo "  bench-agreement   whether the ways of asking give the same answers, at each precision (about ten minutes)"
 	@echo "make test-slow      the tests marked slow"
 	@echo "make test-gpu       the tests that need a CUDA device"
 
@@ -44,7 +45,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: bench-stats bench-adapters bench-overlap
+bench: bench-stats bench-adapters bench-overlap bench-agreement bench-growth bench-speed
 
 bench-stats: $(READY)
 	$(BIN)/python -m benchmarks.stats
@@ -64,6 +65,9 @@ $(VENV)-lm-eval/.ready: constraints.txt
 
 bench-speed: $(READY) $(VENV)-lm-eval/.ready
 	$(BIN)/python -m benchmarks.speed --lm-eval $(abspath $(VENV)-lm-eval/bin/python) --out docs/performance.md
+
+bench-agreement: $(READY)
+	$(BIN)/python -m benchmarks.agreement --out docs/agreement.md
 
 bench-growth: $(READY)
 	$(BIN)/python -m benchmarks.growth --out docs/growth.md

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+from benchmarks.measured import surroundings
 from benchmarks.speed_work import DEMO, random_adapter
-from benchmarks.tables import Table
+from benchmarks.tables import Table, paragraphs
 from evalsets.loader import load_evalset
 from pytest_ftgate.engine import support
 from pytest_ftgate.engine.hf import HFEngine
@@ -38,9 +39,9 @@ Answers = Sequence[tuple[int, ...]]
 HEAD = """\
 # Do the ways of asking agree?
 
-Made by `make bench-agreement`: every prompt of the demo's eval sets, to its base (all rungs) and to an adapter drawn at
-random, greedily, on the CPU. Each number counts the prompts whose answer differs in any token. A prompt that is
-answered alone, by `model.generate`, is the reference; the stage asks in batches of {batch} on a shared prefix.
+Made by `make bench-agreement` ({where}): every prompt of the demo's eval sets, to its base (all rungs) and
+to an adapter drawn at random, greedily, on the CPU. Each number counts the prompts whose answer
+differs in any token. A prompt that is answered alone, by `model.generate`, is the reference; the stage asks in batches of {batch} on a shared prefix.
 
 In float32 a difference would be a defect. In 16 and in 4 bits sums come out otherwise in another order, and where two
 tokens are nearly as likely the other one may win: both sides of a comparison are asked alike for that reason, and
@@ -67,7 +68,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         adapter = random_adapter(DEMO / "base", Path(temporary) / "adapter", seed=1)
         found = [_ask(precision, side, adapter, args.scale) for precision in args.only or PRECISIONS for side in SIDES]
-    text = f"{HEAD.format(batch=BATCH)}\n{_table(found).markdown()}"
+    text = f"{paragraphs(HEAD.format(where=surroundings(), batch=BATCH))}\n\n{_table(found).markdown()}"
     print(text)
     if args.out:
         args.out.write_text(text, encoding="utf-8")

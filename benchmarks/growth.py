@@ -10,16 +10,25 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measured import Cost
+from benchmarks.measured import Cost, surroundings
 from benchmarks.speed import Work, fresh, ours
 from benchmarks.speed_work import Size, demo_base, random_adapter, write_evalsets
-from benchmarks.tables import Table
+from benchmarks.tables import Table, paragraphs
 
 EXAMPLES = (100, 1_000, 10_000, 20_000)
 RUNGS = (1, 2, 4, 8)
 SHOTS = (1, 4, 16, 40)
 """About 50 tokens each."""
 SHORT = Size(tickets=0, general=0, words=0, phrases=0, shots=4, new_tokens=8)
+
+
+HEAD = """\
+# How the cost grows
+
+Made by `make bench-growth` ({where}): whole pytest runs on the demo's base, nothing stored, start-up included, one
+thread, at most 8 new tokens an answer. Peak memory is that of the process: imports take most of what the first row of
+the first table shows, the model 4 MiB.
+"""
 
 
 def main() -> None:
@@ -45,12 +54,8 @@ def _document(folder: Path, scale: float) -> str:
         _table(work, "Rungs", RUNGS, [_size(some, rungs=k) for k in RUNGS], f"rungs of 4 to 11 shots; {some} examples"),
         _table(work, "Shared prefix", SHOTS, [_size(some, shots=k) for k in SHOTS], f"shots; {some} examples"),
     ]
-    head = (
-        "# How the cost grows\n\nMade by `make bench-growth`: whole pytest runs on the demo's base, nothing stored, "
-        "start-up included, one thread, at most 8 new tokens an answer. Peak memory is that of the process; the model "
-        "itself takes 4 MiB. The first row of the first table is little more than start-up.\n"
-    )
-    return "\n".join([head, *(table.markdown() for table in tables)])
+    head = paragraphs(HEAD.format(where=surroundings()))
+    return "\n\n".join([head, "\n".join(table.markdown() for table in tables)])
 
 
 def _size(tickets: int, *, shots: int = SHORT.shots, rungs: int = 1) -> Size:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 
@@ -47,3 +49,12 @@ def run(command: Sequence[str], *, folder: Path, log: Path, accept: Sequence[int
         raise SystemExit(f"{command[0]} ended with {process.returncode}; its output is in {log}")
     cpu = usage.ru_utime + usage.ru_stime
     return Cost(cpu, time.perf_counter() - began, usage.ru_maxrss / 1024.0)
+
+
+def surroundings() -> str:
+    """Machine and versions, for the head of a document."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
+    return f"{names[0] if names else platform.machine()}, {len(names) or '?'} logical cores; {libraries}"

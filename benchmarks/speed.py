@@ -9,22 +9,19 @@ compared before any ratio is printed: a faster way to other answers would be no 
 from __future__ import annotations
 
 import argparse
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from benchmarks import speed_limits, speed_lmeval
-from benchmarks.measured import Cost, run
+from benchmarks.measured import Cost, run, surroundings
 from benchmarks.speed_limits import Least
 from benchmarks.speed_work import LABELS, Size, big_base, demo_base, random_adapter, write_evalsets
-from benchmarks.tables import Table
+from benchmarks.tables import Table, paragraphs
 from evalsets.loader import load_evalset
 from evalsets.types import EvalSet
 from pytest_ftgate.prompting import System, build_prompts, systems_for
@@ -243,7 +240,9 @@ def tables(name: str, size: Size, result: Result, rates: Sequence[float]) -> lis
         f"Start-up is included; ours is {result.start.cpu:.1f} CPU-s, {share:.0%} of the cold run. The second adapter "
         "finds the base's answers in the store."
     )
-    whole = Table(f"{name}: the whole job", text, ["run", "CPU s", "wall s", "peak MiB", "CPU s / ours cold"], rows)
+    whole = Table(
+        f"{name}: the whole job", paragraphs(text), ["run", "CPU s", "wall s", "peak MiB", "CPU s / ours cold"], rows
+    )
     note = (
         "Eval sets of labels alone, both sides. Last column: without start-up, once ours, and as much for each of "
         "lm-eval's two processes (its own is no smaller). Labels of one token lm-eval reads off one forward pass a "
@@ -252,7 +251,7 @@ def tables(name: str, size: Size, result: Result, rates: Sequence[float]) -> lis
     headers = ["eval set", "lm-eval batch", "lm-eval CPU s", "ours CPU s", "ratio", "ratio without start-up"]
     labels = [_label_row(b, k, kinds[k], result) for k in LABELS for b, kinds in result.lm_eval.items()]
     limits = speed_limits.table(name, result.least, result.cold.cpu - result.start.cpu, rates)
-    return [whole, Table(f"{name}: label scoring", note, headers, labels), limits]
+    return [whole, Table(f"{name}: label scoring", paragraphs(note), headers, labels), limits]
 
 
 def _label_row(batch: int, kind: str, cost: Cost, result: Result) -> list[str]:
@@ -268,8 +267,8 @@ def _row(title: str, cost: Cost, cold: Cost) -> list[str]:
 HEAD = """\
 # Performance
 
-Made by `make bench-speed` ({machine}; one thread a process; {versions}). The same prompts go to both sides as
-the same tokens, greedily, in float32 on the CPU. Before a ratio is printed, every answer is compared: {compared}
+Made by `make bench-speed` ({where}). The same prompts go to both sides as the same tokens, greedily, in float32 on
+the CPU, one thread a process. Before a ratio is printed, every answer is compared: {compared}
 answers were the same on both sides (texts character by character, log-likelihoods of labels within {close:g}).
 
 lm-eval runs twice, once for the base and once for the adapter, as its users run it; its default batch size is 1. CPU
@@ -304,8 +303,9 @@ def _all_parts(args: argparse.Namespace, folder: Path) -> str:
         print("\n".join(table.markdown() for table in part), flush=True)  # an hour is long to wait for all
         found += part
         compared += sum(len(evalset.examples) for evalset, _ in _asked(work)) * len(BATCHES[name])
-    head = HEAD.format(machine=_machine(), versions=_versions(args.lm_eval), compared=compared, close=CLOSE)
-    return "\n".join([head, *(table.markdown() for table in found)])
+    where = f"{surroundings()}, lm-eval {_lm_eval_version(args.lm_eval)}"
+    head = paragraphs(HEAD.format(where=where, compared=f"{compared:,}", close=CLOSE))
+    return "\n".join([f"{head}\n", *(table.markdown() for table in found)])
 
 
 def _scaled(size: Size, scale: float) -> Size:
@@ -316,18 +316,9 @@ def _scaled(size: Size, scale: float) -> Size:
     return replace(size, **counts)
 
 
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {len(names) or '?'} logical cores"
-
-
-def _versions(python: Path) -> str:
+def _lm_eval_version(python: Path) -> str:
     script = "from importlib.metadata import version; print(version('lm_eval'))"
-    done = subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=True)
-    ours: dict[str, Any] = {name: version(name) for name in ("torch", "transformers", "peft")}
-    return ", ".join(f"{name} {number}" for name, number in {**ours, "lm-eval": done.stdout.strip()}.items())
+    return subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

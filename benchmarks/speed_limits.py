@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.tables import Table
+from benchmarks.tables import Table, paragraphs
 from pytest_ftgate.engine.prefix import Tokens, shared_length
 
 SIDE, ROUNDS = 1024, 5
@@ -127,7 +127,9 @@ def table(name: str, found: Least, seconds: float, rates: Sequence[float]) -> Ta
         ["arithmetic of all tokens", f"{found.flops / 1e12:.2f} TFLOP", f"{matrix / 1e9:.0f} GFLOP/s", _s(arithmetic)],
         ["reading weights, keys, values", f"{found.read_bytes / 1e9:.0f} GB", f"{memory / 1e9:.1f} GB/s", _s(reading)],
     ]
-    return Table(f"{name}: distance from the limit", text, ["work", "amount", "ceiling", "least seconds"], rows)
+    return Table(
+        f"{name}: distance from the limit", paragraphs(text), ["work", "amount", "ceiling", "least seconds"], rows
+    )
 
 
 def _s(seconds: float) -> str:

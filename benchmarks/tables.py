@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,12 @@ class Table:
     def markdown(self) -> str:
         body = tabulate(self.rows, self.headers, tablefmt="github", disable_numparse=True)
         return f"## {self.title}\n\n{self.text}\n\n{body}\n"
+
+
+def paragraphs(text: str) -> str:
+    """Each paragraph or heading filled to the width of the project's documents."""
+    parts = text.strip("\n").split("\n\n")
+    return "\n\n".join(textwrap.fill(part, 120, break_long_words=False, break_on_hyphens=False) for part in parts)
 
 
 def rate(value: float) -> str:

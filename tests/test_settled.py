@@ -262,6 +262,23 @@ def test_an_answer_that_could_not_be_had_settles_nothing() -> None:
     assert verdict_of(asked, one, answers, Levels()).outcome == "ERROR"
 
 
+@pytest.mark.parametrize("kind", ["forgetting", "beats_baseline"])
+@pytest.mark.parametrize("place", [3, 55], ids=["asked of the candidate", "still to come"])
+def test_an_answer_of_a_reference_that_could_not_be_had_settles_nothing(kind: str, place: int) -> None:
+    one = gate(kind, 0.2)
+    asked = asked_with(60, [one])
+    said: dict[str, list[object]] = {"candidate": ["yes"] * 60}
+    said |= {name: ["no"] * 60 for name in REFERENCES} | {"base": ["yes"] * 20 + ["no"] * 40}
+    whole = answers_of(asked, said)
+    assert Looks(asked, [one], Levels()).settled(first(asked, whole, 50))
+    for name in ("base",) if kind == "forgetting" else REFERENCES[1:]:
+        lost = {**said, name: list(said[name])}
+        lost[name][int(in_order(asked)[place].id[1:])] = FAILED
+        answers = answers_of(asked, lost)
+        assert not Looks(asked, [one], Levels()).settled(first(asked, answers, 50)), name
+        assert verdict_of(asked, one, answers, Levels()).outcome == "ERROR"
+
+
 def test_lost_answers_stay_an_error() -> None:
     """An answer that is missing without a plan, and one that is missing although nothing is settled."""
     one = gate("accuracy", 0.5)
