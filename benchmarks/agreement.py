@@ -41,7 +41,8 @@ HEAD = """\
 
 Made by `make bench-agreement` ({where}): every prompt of the demo's eval sets, to its base (all rungs) and
 to an adapter drawn at random, greedily, on the CPU. Each number counts the prompts whose answer
-differs in any token. A prompt that is answered alone, by `model.generate`, is the reference; the stage asks in batches of {batch} on a shared prefix.
+differs in any token. A prompt that is answered alone, by `model.generate`, is the reference; the stage asks in batches
+of {batch} on a shared prefix.
 
 In float32 a difference would be a defect. In 16 and in 4 bits sums come out otherwise in another order, and where two
 tokens are nearly as likely the other one may win: both sides of a comparison are asked alike for that reason, and

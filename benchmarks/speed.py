@@ -28,8 +28,8 @@ from pytest_ftgate.prompting import System, build_prompts, systems_for
 from pytest_ftgate.types import Generation
 
 SIZES = {
-    "demo": Size(tickets=3000, general=1500, words=400, phrases=150, shots=16, new_tokens=24),
-    "big": Size(tickets=12, general=12, words=8, phrases=8, shots=16, new_tokens=24),
+    "demo": Size(tickets=2700, general=1500, words=400, phrases=600, shots=16, new_tokens=24),
+    "big": Size(tickets=12, general=12, words=4, phrases=4, shots=16, new_tokens=24),
 }
 BATCHES = {"demo": (1, 16), "big": (1, 16)}
 """lm-eval's default is 1."""
@@ -310,7 +310,7 @@ def _all_parts(args: argparse.Namespace, folder: Path) -> str:
 
 def _scaled(size: Size, scale: float) -> Size:
     def some(count: int) -> int:
-        return max(8, round(count * scale))
+        return max(min(count, 8), round(count * scale))
 
     counts = {name: some(getattr(size, name)) for name in ("tickets", "general", "words", "phrases")}
     return replace(size, **counts)
