@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -360,3 +362,17 @@ def test_nf4_runs_on_the_cpu(world: World, tmp_path: Path) -> None:
 def test_nothing_is_loaded_before_it_is_needed(world: World) -> None:
     copy = HFEngine(world.candidate(), settings(device="nonsense"))
     assert copy  # making one loads nothing, so a static gate never pays for torch
+
+
+def test_the_garbage_collector_is_left_as_it_was_found() -> None:
+    program = """
+import gc, sys
+from pytest_ftgate.engine import hf_load
+hf_load._import_libraries(adapter=False)
+first = gc.isenabled(), gc.get_freeze_count() > 100_000, "peft" in sys.modules
+gc.disable()
+hf_load._import_libraries(adapter=True)
+print(first, gc.isenabled(), "peft" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.strip() == "(True, True, False) False True"
