@@ -122,10 +122,11 @@ def calibrate(
         except EngineError as error:
             left_out.append(f"{name}: {error}")
             continue
-        digest, device = base.digest(tuned=False), str(facts["device"])
+        digest, device, dtype = base.digest(tuned=False), str(facts["device"]), str(facts["dtype"])
         for evalset in evalsets:
             mine, other = first[evalset.name], second[evalset.name]
-            found.append(measure_noise(evalset, mine, other, base=digest, device=device, changed=name))
+            how = {"base": digest, "device": device, "dtype": dtype, "changed": name}
+            found.append(measure_noise(evalset, mine, other, **how))
     return found, left_out
 
 

@@ -19,7 +19,7 @@ from filelock import FileLock
 from evalsets.errors import InputError, Problem
 from evalsets.files import write_text
 from evalsets.strictjson import read_json
-from evalsets.types import EvalSet
+from evalsets.types import EvalSet, Json
 from evalsets.wording import shown
 from pytest_ftgate import stats
 from pytest_ftgate.errors import ScoringError
@@ -27,7 +27,7 @@ from pytest_ftgate.gates import scores_of
 from pytest_ftgate.types import Generation
 
 CALIBRATION = Path(".ftgate", "calibration.json")
-VERSION = 1
+VERSION = 2
 CONFIDENCE = 0.95
 
 
@@ -41,6 +41,8 @@ class Noise:
     base: str
     """Candidate.digest of the base."""
     device: str
+    dtype: str
+    """Of the first time."""
     changed: str
     """`batch 64 -> 8` · `float32 -> bfloat16` · `none -> nf4`"""
     n: int
@@ -91,6 +93,7 @@ def measure_noise(
     *,
     base: str,
     device: str,
+    dtype: str,
     changed: str,
 ) -> Noise:
     """Compare two runs (example id -> Generation) of the base.
@@ -113,6 +116,7 @@ def measure_noise(
         asked=asked_digest(evalset),
         base=base,
         device=device,
+        dtype=dtype,
         changed=changed,
         n=len(evalset.examples),
         differ=sum(first[e.id].text != second[e.id].text for e in evalset.examples),
@@ -133,6 +137,23 @@ def newest_noise(found: Iterable[Noise], evalset: EvalSet) -> Noise | None:
     kept, asked = list(found), asked_digest(evalset)
     newest = max((n for n in kept if n.asked == asked), key=lambda n: n.time, default=None)
     return noise_of(kept, evalset, base=newest.base) if newest else None
+
+
+def noise_of_batches(found: Iterable[Noise], engine: Mapping[str, Json], evalsets: Iterable[EvalSet]) -> list[Json]:
+    """What another batch size alone changed, for each eval set where that was measured on what the engine runs.
+
+    Strict JSON: {evalset, n, differ, flips (null without a scorer), changed}.
+    """
+    asked = {asked_digest(evalset): evalset.name for evalset in evalsets}
+    runs = tuple(engine.get(name) for name in ("base_digest", "device", "dtype"))
+    fitting = [
+        n for n in found if n.asked in asked and n.changed.startswith("batch ") and (n.base, n.device, n.dtype) == runs
+    ]
+    return [
+        {"evalset": asked[n.asked], "n": n.n, "differ": n.differ, "flips": n.flips, "changed": n.changed}
+        for n in sorted(fitting, key=lambda n: asked[n.asked])
+        if engine.get("quantize") == "none"  # it is never measured in 4 bits
+    ]
 
 
 def read_calibration(root: Path) -> tuple[Noise, ...]:
@@ -167,7 +188,7 @@ def store_calibration(root: Path, measured: Sequence[Noise]) -> Path:
 
 
 def _key(n: Noise) -> tuple[str, ...]:
-    return n.asked, n.base, n.device, n.changed
+    return n.asked, n.base, n.device, n.dtype, n.changed
 
 
 def _noise(value: Any) -> Noise | None:

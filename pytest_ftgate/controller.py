@@ -335,7 +335,9 @@ class Controller:
     def _write_html(self, path: Path, decision: Decision) -> None:
         from pytest_ftgate.report.files import write_html
         from pytest_ftgate.report.sanitise import visible
+        from pytest_ftgate.report.terminal import noise_sentences
 
+        notes = (*self.session.policy.lines(), *self.attempt_lines(), *noise_sentences(self._engine))
         write_html(
             path,
             decision=decision,
@@ -346,7 +348,7 @@ class Controller:
             shared=self._shared,
             evalsets={file.name: file.path for file in self.session.required},
             subset=self.session.subset,
-            notes=[visible(line, limit=1000) for line in (*self.session.policy.lines(), *self.attempt_lines())],
+            notes=[visible(line, limit=1000) for line in notes],
         )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalsets.errors import InputError
-from evalsets.types import EvalSet, GateSpec
+from evalsets.types import EvalSet, GateSpec, Json
 from pytest_ftgate.session import STORE, Session
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def run_stage(
             warnings.simplefilter("ignore")
             root, chunk = session.root / STORE, session.batch_size
             result = stage.run_stage(work, engine, store_root=root, cache=session.cache, report=report, chunk=chunk)
+        if result.engine:
+            result.engine = {**result.engine, "noise": _noise(session, result.engine, [e for e, _ in chosen])}
         if session.cache != "off" and result.counts:
             used = {engine.fingerprint(tuned=side == "candidate") for side in result.counts}
             with contextlib.suppress(OSError):  # a store above its cap changes no verdict
@@ -100,3 +102,12 @@ def run_stage(
         return result
 
     return shared_stage(shared, compute)
+
+
+def _noise(session: Session, engine: Mapping[str, Json], evalsets: Sequence[EvalSet]) -> list[Json]:
+    """What `ftgate calibrate` measured of this engine's batches; a file that cannot be read was named in `before`."""
+    from pytest_ftgate.calibration import noise_of_batches, read_calibration
+
+    with contextlib.suppress(InputError):
+        return noise_of_batches(read_calibration(session.root), engine, evalsets)
+    return []

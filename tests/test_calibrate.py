@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pytest
 from answered import FAILED, evalset, example, said, yes
+from conftest import Project
 from tinymodel import World, settings
 
 from evalsets.errors import InputError
@@ -22,6 +24,7 @@ from pytest_ftgate.calibration import (
     asked_digest,
     measure_noise,
     noise_of,
+    noise_of_batches,
     read_calibration,
     store_calibration,
 )
@@ -30,10 +33,11 @@ from pytest_ftgate.engine.protocol import Request
 from pytest_ftgate.errors import EngineError, ScoringError
 from pytest_ftgate.identity import resolve_base
 from pytest_ftgate.prompting import AnyPrompt, ChatPrompt
+from pytest_ftgate.report.terminal import noise_sentences
 from pytest_ftgate.types import Generation
 
 TEN = evalset([example(i) for i in range(10)])
-CHANGE = {"base": "b" * 64, "device": "cpu", "changed": "batch 64 -> 8"}
+CHANGE = {"base": "b" * 64, "device": "cpu", "dtype": "float32", "changed": "batch 64 -> 8"}
 
 
 def answers(texts: Sequence[object], of: EvalSet = TEN) -> dict[str, Generation]:
@@ -82,9 +86,9 @@ def test_a_stored_file_that_is_another_is_a_clear_error(tmp_path: Path, change: 
     content = json.loads(path.read_text())
     content["noise"][0].update(change)
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"calibration\.json: expected a calibration of version 1"):
+    with pytest.raises(InputError, match=r"calibration\.json: expected a calibration of version 2"):
         read_calibration(tmp_path)
-    path.write_text(json.dumps({**content, "version": 2}))
+    path.write_text(json.dumps({**content, "version": 1}))
     with pytest.raises(InputError):
         store_calibration(tmp_path, [noise()])
 
@@ -172,6 +176,61 @@ def test_a_real_base_is_asked_and_the_result_can_be_planned_with(
     assert 0 < found[1].differ <= 30  # bfloat16 is another model to a random one, but not a stranger
     judged = load_evalset(root / "evals" / "general.eval.yaml")
     assert noise_of(found, judged, base=world.candidate().digest(tuned=False)) == found[1]
+
+
+# -- what the report of a run says of it -------------------------------------------------------------------------------
+
+
+def test_the_report_names_what_was_measured_of_this_engine_and_these_examples() -> None:
+    engine = {"base_digest": "b" * 64, "device": "cpu", "dtype": "float32", "quantize": "none"}
+    other = evalset([example(i) for i in range(11)])
+    measured = [
+        noise(),
+        noise(changed="float32 -> bfloat16"),
+        *(noise(**change) for change in ({"base": "c" * 64}, {"device": "cuda"}, {"dtype": "bfloat16"})),
+    ]
+    found = noise_of_batches(measured, engine, [TEN, other])
+    assert found == [{"evalset": "set", "n": 10, "differ": 2, "flips": 2, "changed": "batch 64 -> 8"}]
+    assert noise_of_batches(measured, engine, [other]) == []
+    assert noise_of_batches(measured, {**engine, "quantize": "nf4"}, [TEN]) == []
+    said = "set: 2 of 10 texts and 2 scores of the base change with batch 64 -> 8 in float32 (ftgate calibrate)"
+    assert noise_sentences({**engine, "noise": found}) == [said]
+    silent = noise_of_batches([noise(gains=None, losses=None)], engine, [TEN])
+    assert noise_sentences({**engine, "noise": silent}) == [said.replace(" and 2 scores", "")]
+
+
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [
+        ({"dtype": "float32", "quantize": "none", "noise": []}, ""),
+        ({}, ""),
+        ({"model": "an engine that does not say"}, ""),
+        (
+            {"dtype": "bfloat16", "quantize": "none", "noise": []},
+            "in bfloat16 a text can depend on what else is in its",
+        ),
+        ({"dtype": "bfloat16", "quantize": "nf4", "noise": []}, "in nf4 a text can depend on what else is in its"),
+        ({"dtype": "float16", "quantize": "none", "noise": "?"}, "batch; not measured: ftgate calibrate"),
+    ],
+)
+def test_what_was_not_measured_is_said_where_it_matters(engine: Mapping[str, Json], told: str) -> None:
+    found = noise_sentences(engine)
+    assert told in "".join(found)
+    assert bool(found) == bool(told)
+
+
+def test_a_run_says_what_the_calibration_before_it_found(project: Project) -> None:
+    assert cli.main(["calibrate", "evals/general.eval.yaml", "--base", "base", "--device", "cpu"]) == 0
+    run = project.gates("evals", "--ft-html=r.html")
+    line = "general: 0 of 60 texts and 0 scores of the base change with batch 64 -> 8 in float32 (ftgate calibrate)"
+    assert f"noise     {line}" in run.out
+    assert escape(line) in project.root.joinpath("r.html").read_text()
+    assert run.verdict["engine"]["noise"] == [
+        {"evalset": "general", "n": 60, "differ": 0, "flips": 0, "changed": "batch 64 -> 8"}
+    ]
+    project.root.joinpath(".ftgate", "calibration.json").write_text("[]")
+    assert "noise     " not in project.gates("evals").out
+    assert "noise     in bfloat16 a text can depend" in project.gates("evals", "--ft-dtype=bfloat16").out
 
 
 @pytest.mark.parametrize(

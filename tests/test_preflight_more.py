@@ -30,7 +30,7 @@ from pytest_ftgate.preflight import (
 
 def noise(asked: EvalSet, flips: int, *, base: str = "b" * 64, n: int = 100, time: str = "2026-01-01") -> Noise:
     changed = "batch 64 -> 8"
-    return Noise(asked.name, asked_digest(asked), base, "cpu", changed, n, flips, 0, flips, time=time)
+    return Noise(asked.name, asked_digest(asked), base, "cpu", "float32", changed, n, flips, 0, flips, time=time)
 
 
 HUNDRED = evalset([example(i) for i in range(100)])

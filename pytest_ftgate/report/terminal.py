@@ -72,6 +72,27 @@ def identity_lines(engine: Mapping[str, Json]) -> list[str]:
             limit=200,
         ),
         *(own if engine.get("own_chat_template") else ()),
+        *(f"noise     {line}" for line in noise_sentences(engine)),
+    ]
+
+
+def noise_sentences(engine: Mapping[str, Json]) -> list[str]:
+    """Whether a text can depend on what else is in its batch, and how much that was where it was measured."""
+    measured = engine.get("noise")
+    found = [one for one in measured if isinstance(one, Mapping)] if isinstance(measured, list) else []
+    dtype, quantize = engine.get("dtype"), engine.get("quantize")
+    if not found and "dtype" in engine and (dtype, quantize) != ("float32", "none"):
+        form = dtype if quantize == "none" else quantize
+        cure = "not measured: ftgate calibrate" if quantize == "none" else "both sides are asked alike"
+        return [visible(f"in {form} a text can depend on what else is in its batch; {cure}", limit=200)]
+    return [
+        visible(
+            f"{one['evalset']}: {one['differ']} of {one['n']} texts"
+            + ("" if one["flips"] is None else f" and {one['flips']} scores")
+            + f" of the base change with {one['changed']} in {dtype} (ftgate calibrate)",
+            limit=300,
+        )
+        for one in found
     ]
 
 
