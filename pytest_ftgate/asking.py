@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pytest_ftgate.engine.protocol import Engine, Request
-from pytest_ftgate.errors import EngineError
+from pytest_ftgate.errors import EngineError, IdentityError
 from pytest_ftgate.store import Store
 from pytest_ftgate.types import Generation
 
@@ -38,9 +39,11 @@ class Asking:
         engine: Engine,
         store: Store | None,
         report: Callable[[Progress], None],
+        unchanged: Callable[[], None],
     ) -> None:
+        """`unchanged` raises IdentityError where the files are no longer those that the store's name stands for."""
         self._name, self._requests, self._engine, self._report = name, requests, engine, report
-        self._store = store
+        self._store, self._unchanged = store, unchanged
         self._stored = store.load() if store else {}
         self.answers: dict[str, Generation] = {}
         """Key -> Generation of everything asked so far."""
@@ -50,7 +53,10 @@ class Asking:
         self._tell()
 
     def ask(self, keys: Iterable[str]) -> None:
-        """Answer these. Raises EngineError, also where the engine returns fewer answers than it was asked for."""
+        """Answer these.
+
+        Raises EngineError, also where the engine returns fewer answers than it was asked for, and IdentityError.
+        """
         wanted = [key for key in dict.fromkeys(keys) if key not in self.answers]
         self.answers.update({key: self._stored[key] for key in wanted if key in self._stored})
         missing = [key for key in wanted if key not in self.answers]
@@ -72,12 +78,20 @@ class Asking:
                 self._tokens += len(generation.token_ids)
                 self._tell()
                 if self._store and time.monotonic() - flushed > FLUSH_SECONDS:
-                    self._store.append(unsaved)
+                    self._save(unsaved)
                     unsaved, flushed = [], time.monotonic()
-        finally:
+        except BaseException:
             # Ctrl-C or a crash keeps what was done: the same command goes on from here.
-            if self._store:
-                self._store.append(unsaved)
+            with contextlib.suppress(IdentityError):
+                self._save(unsaved)
+            raise
+        self._save(unsaved)
+
+    def _save(self, made: Sequence[tuple[str, Generation]]) -> None:
+        """Store these, or raise IdentityError: nobody knows by which file's bytes they were made."""
+        if self._store:
+            self._unchanged()
+            self._store.append(made)
 
     def counts(self, planned: int) -> dict[str, int]:
         """What became of the requests: {planned, unique, stored, generated, spared, rejected, unsaved}."""

@@ -17,6 +17,7 @@ from evalsets.errors import InputError
 from evalsets.files import write_text
 from evalsets.strictjson import read_json
 from evalsets.types import Json
+from pytest_ftgate.hashed import signature
 
 CACHE_FILE = Path(".ftgate", "base-digests.json")
 VERSION = 1
@@ -37,23 +38,18 @@ def base_digests(directory: Path, cache: Path | None, *, rehash: bool = False) -
     fresh: dict[str, list[Json]] = {}
     for name in matching_files(directory, BASE_PATTERNS):
         path = (directory / name).resolve()
-        before, now = _signature(path), time.time_ns()
+        before, now = signature(path), time.time_ns()
         entry = known.get(str(path))
         if entry is not None and entry[:-1] == before:
             found[name] = entry[-1]
             continue
         found[name] = file_sha256(path)
-        if _signature(path) == before and max(before[-2:]) < now - SETTLED_NS:
+        if signature(path) == before and max(before[-2:]) < now - SETTLED_NS:
             fresh[str(path)] = [*before, found[name]]
     if cache is not None and fresh:
         with contextlib.suppress(OSError):
             write_text(cache, json.dumps({"version": VERSION, "files": {**_load(cache), **fresh}}, sort_keys=True))
     return found
-
-
-def _signature(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def _load(cache: Path) -> dict[str, list[Json]]:

@@ -122,6 +122,7 @@ def calibrate(
         except EngineError as error:
             left_out.append(f"{name}: {error}")
             continue
+        base.check_unchanged()
         digest, device, dtype = base.digest(tuned=False), str(facts["device"]), str(facts["dtype"])
         for evalset in evalsets:
             mine, other = first[evalset.name], second[evalset.name]

@@ -24,6 +24,7 @@ from evalsets.types import Json
 from evalsets.wording import brief
 from pytest_ftgate.basecache import base_digests
 from pytest_ftgate.errors import IdentityError
+from pytest_ftgate.hashed import Hashed
 from pytest_ftgate.receipt.files import counted_files
 from pytest_ftgate.weights import Tensor, check_shards, read_header, read_headers
 
@@ -62,14 +63,47 @@ class Candidate:
         return base_digests(self.base_path, self.base_cache, rehash=self.rehash)
 
     @cached_property
-    def base_files(self) -> Mapping[str, str]:
-        """File name -> sha256 of the base directory."""
-        return self.read_base()
+    def hashed_base(self) -> Hashed:
+        """The base as it was when it was first asked for: what every digest of this object stands for."""
+        return Hashed.read(self.base_path, BASE_PATTERNS, self.read_base)
 
     @cached_property
+    def hashed_own(self) -> Hashed:
+        """As `hashed_base`, of what decides the candidate's answers."""
+        if self.kind == "base":  # the same files: not read twice
+            return self.hashed_base
+        return Hashed.read(self.path, ANSWERING, lambda: directory_digests(self.path, ANSWERING))
+
+    @property
+    def base_files(self) -> Mapping[str, str]:
+        """File name -> sha256 of the base directory."""
+        return self.hashed_base.digests
+
+    @property
     def files(self) -> Mapping[str, str]:
         """File name -> sha256 of what decides the candidate's answers."""
-        return directory_digests(self.path, ANSWERING)
+        return self.hashed_own.digests
+
+    def check_unchanged(self, *, while_loading: bool = False) -> None:
+        """Candidate and base are still the files that were hashed; hashes what was not. Costs one stat a file.
+
+        To be asked before a model is loaded (so that the digests are older), after it was, and before its answers are
+        stored under a digest. `while_loading`: a file that only was there for a moment, or a folder that was moved,
+        could have been loaded. Raises IdentityError.
+        """
+        try:
+            sides = {"base": self.hashed_base, "candidate": self.hashed_own}
+        except OSError as error:
+            raise IdentityError(
+                f"cannot read {self.base_path.name} or {self.path.name}: {error.strerror}",
+                fix="check their files and permissions",
+            ) from error
+        for side, hashed in sides.items():
+            if name := hashed.changed(folders=while_loading):
+                raise IdentityError(
+                    f"the files of the {side} changed while they were being used: {name}",
+                    fix="run again when nothing writes there",
+                )
 
     @property
     def base_revision(self) -> tuple[str, str | None]:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -114,18 +114,25 @@ def climb(args: argparse.Namespace, root: Path) -> list[Ladder]:
         begin_ledger(root)  # or the answers stored now would look like those of a ledger that was removed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of torch and its kin are not the user's
-        return list(ladders_of(with_rungs, goals, engine, root / STORE))
+        return list(ladders_of(with_rungs, goals, engine, root / STORE, base.check_unchanged))
 
 
 def ladders_of(
-    evalsets: Sequence[EvalSet], goals: Sequence[Goal], engine: Engine, store_root: Path | None
+    evalsets: Sequence[EvalSet],
+    goals: Sequence[Goal],
+    engine: Engine,
+    store_root: Path | None,
+    unchanged: Callable[[], None] = lambda: None,
 ) -> list[Ladder]:
-    """One ladder for each eval set. Raises FtgateError, also where a prompt could not be answered."""
+    """One ladder for each eval set; `unchanged` as in run_stage.
+
+    Raises FtgateError, also where a prompt could not be answered.
+    """
     from pytest_ftgate.stage import Work, run_stage
 
     work = [Work(e, (), needed_labels(e.scorer) if e.scorer else (), systems=tuple(_systems(e))) for e in evalsets]
     line = _ProgressLine()
-    result = run_stage(work, engine, store_root=store_root, cache="base", report=line.show)
+    result = run_stage(work, engine, store_root=store_root, cache="base", report=line.show, unchanged=unchanged)
     line.clear()
     made = []
     for evalset, goal in zip(evalsets, goals, strict=True):

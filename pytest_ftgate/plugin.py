@@ -180,7 +180,9 @@ def check_gate(ft_verdict: Verdict) -> None:
 @pytest.fixture(scope="session")
 def ft_candidate(pytestconfig: pytest.Config) -> Candidate:
     """What is judged: its directory, its base and their digests. For engines of your own."""
-    return pytestconfig.stash[SESSION].candidate
+    candidate = pytestconfig.stash[SESSION].candidate
+    candidate.check_unchanged()  # hashed before an engine loads it
+    return candidate
 
 
 @pytest.fixture(scope="session")

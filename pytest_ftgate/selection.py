@@ -91,14 +91,21 @@ def run_stage(
         with warnings.catch_warnings():
             # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
             warnings.simplefilter("ignore")
-            root, chunk = session.root / STORE, session.batch_size
-            result = stage.run_stage(work, engine, store_root=root, cache=session.cache, report=report, chunk=chunk)
+            result = stage.run_stage(
+                work,
+                engine,
+                store_root=session.root / STORE,
+                cache=session.cache,
+                report=report,
+                chunk=session.batch_size,
+                unchanged=session.candidate.check_unchanged,
+            )
         if result.engine:
             result.engine = {**result.engine, "noise": _noise(session, result.engine, [e for e, _ in chosen])}
         if session.cache != "off" and result.counts:
             used = {engine.fingerprint(tuned=side == "candidate") for side in result.counts}
             with contextlib.suppress(OSError):  # a store above its cap changes no verdict
-                trim(root, session.cache_mib * 2**20, keep=used)
+                trim(session.root / STORE, session.cache_mib * 2**20, keep=used)
         return result
 
     return shared_stage(shared, compute)

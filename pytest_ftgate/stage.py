@@ -89,12 +89,15 @@ def run_stage(
     cache: CacheMode,
     report: Callable[[Progress], None],
     chunk: int = 64,
+    unchanged: Callable[[], None] = lambda: None,
 ) -> StageResult:
     """Generate, once, everything that the gates in `work` need.
 
     `chunk`: fewest examples of an EvalSet between two looks at whether its gates are settled.
 
     `store_root` None or `cache="off"` keeps nothing; `cache="base"` reads and writes the base's generations only.
+    `unchanged`: raises IdentityError where the models' files are not those that the engine's fingerprints stand for; it
+    is asked before anything is generated or stored, and when a side is done (Candidate.check_unchanged).
     Raises FtgateError where something could not be generated at all; single prompts that could not are Generations
     with finish_reason `error`.
     """
@@ -104,11 +107,19 @@ def run_stage(
         likelihoods = (CANDIDATE_REFERENCE, BASE_REFERENCE) if item.references else ()
         for system in (*systems_for(item.evalset, item.kinds), *likelihoods, *item.systems):
             _plan(item, system, engine, sides["candidate" if system.tuned else "base"], result)
+    if any(side.requests for side in sides.values()):
+        unchanged()
     # The base first: its answers tell what the candidate can still gain and lose.
     names: tuple[SideName, ...] = ("base", "candidate")
+    rounds = work, chunk
     for name in names:
         if sides[name].requests:
-            _ask(name, sides[name], engine, store_root if _keeps(cache, name) else None, report, (work, chunk), result)
+            root = store_root if _keeps(cache, name) else None
+            store = Store(root, engine.fingerprint(tuned=name == "candidate")) if root else None
+            _ask(
+                name, sides[name], Asking(name, sides[name].requests, engine, store, report, unchanged), rounds, result
+            )
+            unchanged()  # also where nothing is stored
     if any(side.wanted for side in sides.values()):
         result.engine = engine.describe()
     return result
@@ -118,18 +129,8 @@ def _keeps(cache: CacheMode, name: SideName) -> bool:
     return cache == "all" or (cache == "base" and name == "base")
 
 
-def _ask(
-    name: SideName,
-    side: _Side,
-    engine: Engine,
-    root: Path | None,
-    report: Callable[[Progress], None],
-    rounds: tuple[Sequence[Work], int],
-    result: StageResult,
-) -> None:
+def _ask(name: SideName, side: _Side, asking: Asking, rounds: tuple[Sequence[Work], int], result: StageResult) -> None:
     """Answer one side; of the candidate, no more than its gates need."""
-    store = Store(root, engine.fingerprint(tuned=name == "candidate")) if root else None
-    asking = Asking(name, side.requests, engine, store, report)
     work, chunk = rounds
     queues = [_Queue.of(item, side, chunk) for item in work if item.stopping] if name == "candidate" else []
     in_rounds = {(queue.name, CANDIDATE.name) for queue in queues}

@@ -128,6 +128,22 @@ FOR_EVER = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{%
 DOUBLING = "{% set n = namespace(s='aaaaaaaa') %}{% for a in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}"
 
 
+SWAPPED = """
+import pathlib, shutil
+from pytest_ftgate.engine import hf_load
+real, at = hf_load._load_model, pathlib.Path("base/model.safetensors")
+def swapped(*args):
+    at.rename("aside")
+    shutil.copy("other/model.safetensors", at)
+    try:
+        return real(*args)
+    finally:
+        pathlib.Path("aside").replace(at)
+patch.setattr(hf_load, "_load_model", swapped)
+"""
+"""Another base lies there for as long as it takes to load it."""
+
+
 def renamed(old: str, new: str) -> Any:
     return tensors(lambda found: {k.replace(old, new): v for k, v in found.items()})
 
@@ -206,6 +222,13 @@ ROWS = [
     Row("f88_a_template_that_never_ends", "NOT_EVALUATED", JUDGED, bomb(FOR_EVER), also=["no prompt after 0.5"]),
     Row("f88_a_template_that_grows", "NOT_EVALUATED", JUDGED, bomb(DOUBLING), also=["could not be rendered"]),
     Row("f88_a_template_that_counts", "NOT_EVALUATED", JUDGED, bomb("{{ 9 ** 999999999 }}"), also=["could not be"]),
+    Row(
+        "f91_another_base_while_it_is_loaded",
+        "NOT_EVALUATED",
+        JUDGED,
+        together(other_base, conftest(SWAPPED)),
+        also=["the files of the base changed while they were being used: model.safetensors"],
+    ),
     Row(
         "f85_a_base_that_cannot_count",
         "NOT_EVALUATED",

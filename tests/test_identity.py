@@ -199,7 +199,7 @@ def test_weights_that_were_replaced_after_the_run(copy: World) -> None:
 def test_whoever_only_collects_does_not_hash_the_base_and_whoever_loads_does(copy: World) -> None:
     edit(copy.base / "tokenizer_config.json", eos_token="<|user|>")
     candidate = resolve_candidate("runs/good", None, copy.root, prove_base=False)
-    assert "base_files" not in vars(candidate)
+    assert "hashed_base" not in vars(candidate)
     with pytest.raises(IdentityError, match="was trained on another base"):
         HFEngine(candidate, settings()).fingerprint(tuned=True)
 

@@ -20,7 +20,7 @@ from typing import Any
 from evalsets.strictjson import read_json
 from evalsets.types import Json
 from evalsets.wording import brief
-from pytest_ftgate.errors import EngineError, IdentityError
+from pytest_ftgate.errors import EngineError, FtgateError, IdentityError
 from pytest_ftgate.identity import Candidate, check_recorded_files
 
 PROBES, PROBE_TOKENS = 4, 24
@@ -65,10 +65,21 @@ class Sides:
 
 
 def load(candidate: Candidate, settings: Settings) -> Sides:
-    """Load both sides.
+    """Load both sides, from the files that the candidate's digests stand for.
 
     Raises EngineError where something cannot be loaded, IdentityError where it is not what it claims to be.
     """
+    candidate.check_unchanged(while_loading=True)
+    try:
+        sides = _load(candidate, settings)
+    except FtgateError:
+        candidate.check_unchanged(while_loading=True)  # says more than what half a file led to
+        raise
+    candidate.check_unchanged(while_loading=True)
+    return sides
+
+
+def _load(candidate: Candidate, settings: Settings) -> Sides:
     _import_libraries(adapter=candidate.kind == "adapter")
     from transformers.utils import logging as transformers_logging
 

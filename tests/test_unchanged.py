@@ -1,0 +1,506 @@
+"""No answer is stored under a digest of files that another file has taken the place of, however briefly."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import pytest
+from conftest import SHIPPING, Project, Run
+from test_stage import CountingEngine, stage, work
+from tinymodel import make_adapter, make_base
+
+from evalsets import digests
+from pytest_ftgate import asking, basecache, cli
+from pytest_ftgate.basecache import base_digests
+from pytest_ftgate.engine import hf_load
+from pytest_ftgate.engine.hf import HFEngine
+from pytest_ftgate.engine.protocol import Request
+from pytest_ftgate.errors import IdentityError
+from pytest_ftgate.hashed import Hashed
+from pytest_ftgate.identity import Candidate, resolve_base
+from pytest_ftgate.store import Store
+from pytest_ftgate.types import Generation
+
+WEIGHTS = "model.safetensors"
+ADAPTER = "adapter_model.safetensors"
+TICK = 0.05
+"""Seconds in which the file system's clock has surely gone on."""
+
+# -- what shows --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A snapshot as in the hub cache: one file lies there, the other is a link."""
+    made = tmp_path / "base"
+    made.mkdir()
+    (made / "config.json").write_text("{}")
+    (tmp_path / "blob").write_text("weights")
+    (tmp_path / "another").write_text("WEIGHTS")
+    (made / WEIGHTS).symlink_to("../blob")
+    time.sleep(TICK)
+    return made
+
+
+def hashed(folder: Path) -> Hashed:
+    return Hashed.read(folder, digests.BASE_PATTERNS, lambda: base_digests(folder, None))
+
+
+def in_place(folder: Path) -> None:
+    path = folder / "config.json"
+    before = path.stat()
+    path.write_text("[]")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replaced(folder: Path) -> None:
+    (folder / "new").write_text("[]")
+    (folder / "new").rename(folder / "config.json")
+
+
+def replaced_and_put_back(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "aside")
+    (folder / "config.json").write_text("[]")
+    (folder / "aside").replace(folder / "config.json")
+
+
+def link_turned_and_back(folder: Path) -> None:
+    for target in ("../another", "../blob"):
+        (folder / WEIGHTS).unlink()
+        (folder / WEIGHTS).symlink_to(target)
+
+
+def blob_written(folder: Path) -> None:
+    (folder.parent / "blob").write_text("WEIGHTS")
+
+
+def touched(folder: Path) -> None:
+    (folder / "config.json").touch()
+
+
+def gone(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def one_more(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+
+
+def all_gone(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (in_place, "config.json"),
+        (replaced, "config.json"),
+        (replaced_and_put_back, "config.json"),
+        (link_turned_and_back, WEIGHTS),
+        (blob_written, WEIGHTS),
+        (touched, "config.json"),
+        (gone, "config.json"),
+        (one_more, "tokenizer.json"),
+        (all_gone, "base"),
+    ],
+)
+def test_a_changed_file_is_named(folder: Path, change: Callable[[Path], None], name: str) -> None:
+    found = hashed(folder)
+    assert found.changed() == found.changed(folders=True) == ""
+    change(folder)
+    assert found.changed() == found.changed(folders=True) == name
+
+
+def came_and_went(folder: Path) -> None:
+    one_more(folder)
+    (folder / "tokenizer.json").unlink()
+
+
+def moved_and_back(folder: Path) -> None:
+    folder.rename(folder.parent / "away")
+    (folder.parent / "away").rename(folder)
+
+
+@pytest.mark.parametrize("change", [came_and_went, moved_and_back])
+def test_what_leaves_no_trace_on_a_file_shows_on_its_folder(folder: Path, change: Callable[[Path], None]) -> None:
+    found = hashed(folder)
+    change(folder)
+    assert found.changed() == ""
+    assert found.changed(folders=True) == "base/"
+
+
+def test_files_that_do_not_count_may_come_while_a_loaded_model_answers(folder: Path) -> None:
+    found = hashed(folder)
+    (folder / "README.md").write_text("no matter")
+    assert found.changed() == ""
+
+
+def test_a_change_while_hashing_shows(folder: Path) -> None:
+    def read() -> dict[str, str]:
+        found = base_digests(folder, None)
+        in_place(folder)
+        return found
+
+    assert Hashed.read(folder, digests.BASE_PATTERNS, read).changed() == "config.json"
+
+
+@pytest.mark.parametrize("rehash", [False, True])
+def test_a_remembered_digest_stands_for_the_file_that_lies_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rehash: bool
+) -> None:
+    monkeypatch.setattr(basecache, "SETTLED_NS", -(10**12))  # files of a test are always young
+    base = Candidate(folder, "base", folder, None, False, tmp_path / "cache.json")
+    honest = base.digest(tuned=False)
+    base.check_unchanged()
+    replaced(folder)
+    with pytest.raises(IdentityError, match=r"files of the base changed while they were being used: config\.json"):
+        base.check_unchanged()
+    later = Candidate(folder, "base", folder, None, False, tmp_path / "cache.json", rehash)
+    assert later.digest(tuned=False) != honest
+    later.check_unchanged()
+
+
+def test_asking_reads_no_file_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidate = project.world.candidate()
+    candidate.check_unchanged()
+
+    def fail(*_: object) -> str:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(digests, "file_sha256", fail)
+    monkeypatch.setattr(basecache, "file_sha256", fail)
+    for _ in range(3):
+        candidate.check_unchanged(while_loading=True)
+    assert len(candidate.digest(tuned=True)) == 64
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+
+
+def answers(project: Project) -> dict[str, list[str]]:
+    """File of the store -> its lines."""
+    files = (project.root / ".ftgate" / "cache").rglob("*.jsonl")
+    return {file.name: sorted(file.read_text().splitlines()) for file in files}
+
+
+def bad_files(project: Project) -> dict[str, Path]:
+    """Sound files of another base and of another adapter."""
+    root = project.root
+    other = make_base(root / "other", seed=7) / WEIGHTS
+    adapter = make_adapter(root / "base", root / "retrained", seed=9) / ADAPTER
+    return {f"base/{WEIGHTS}": other, f"runs/good/{ADAPTER}": adapter}
+
+
+Undisturbed = tuple[list[dict[str, Any]], dict[str, list[str]]]
+"""What the gates find in a run that nothing disturbs, and what it leaves in the store."""
+
+
+@pytest.fixture(scope="module")
+def known() -> list[Undisturbed]:
+    return []
+
+
+@pytest.fixture
+def undisturbed(project: Project, known: list[Undisturbed]) -> Undisturbed:
+    """Found once for all tests: the store goes by content. The project is afterwards as it was."""
+    if not known:
+        run = project.gates("evals")
+        assert run.outcomes == SHIPPING
+        known.append((told(run), answers(project)))
+        assert sum(len(lines) for lines in known[0][1].values()) == 300
+        shutil.rmtree(project.root / ".ftgate")
+    return known[0]
+
+
+def told(run: Run) -> list[dict[str, Any]]:
+    """What the gates found, but for the attempt that it was."""
+    return [{key: gate[key] for key in ("gate", "n", "value")} for gate in run.verdict["gates"]]
+
+
+class Swap:
+    """Another file in a file's place, and the first one back."""
+
+    def __init__(self, path: Path, other: Path) -> None:
+        self._path, self._other, self._aside = path, other, path.parent.parent / "aside"
+
+    def away(self, *_: object) -> None:
+        self._path.rename(self._aside)
+        shutil.copy(self._other, self._path)
+
+    def back(self) -> None:
+        if self._aside.exists():
+            self._aside.replace(self._path)
+
+
+def around(monkeypatch: pytest.MonkeyPatch, name: str, before: Callable[[], None], after: Callable[[], None]) -> None:
+    """The first call of a function of hf_load, between two others."""
+    real, calls = getattr(hf_load, name), iter([True])
+
+    def call(*args: Any) -> Any:
+        first = next(calls, False)
+        if first:
+            before()
+        try:
+            return real(*args)
+        finally:
+            if first:
+                after()
+
+    monkeypatch.setattr(hf_load, name, call)
+
+
+LOADERS = {f"base/{WEIGHTS}": "_load_model", f"runs/good/{ADAPTER}": "_put_adapter"}
+
+
+@pytest.mark.parametrize("restored", ["while loading", "after the run"])
+@pytest.mark.parametrize("file", LOADERS)
+def test_f91_a_swap_between_hashing_and_loading_stores_no_answer(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: Undisturbed,
+    file: str,
+    restored: str,
+) -> None:
+    """The bytes that answered never were those of the digest; neither before nor after is there anything to see."""
+    swap = Swap(project.root / file, bad_files(project)[file])
+    with monkeypatch.context() as patch:
+        around(patch, LOADERS[file], swap.away, swap.back if restored == "while loading" else lambda: None)
+        run = project.gates("evals")
+    swap.back()
+    assert run.code != 0
+    assert set(run.outcomes.values()) == {"ERROR"}
+    side = file.partition("/")[0].replace("runs", "candidate")
+    assert f"the files of the {side} changed while they were being used: {Path(file).name}" in run.out
+    assert answers(project) == {}
+    again = project.gates("evals")
+    assert again.outcomes == SHIPPING
+    assert told(again) == undisturbed[0]
+    assert answers(project) == undisturbed[1]
+
+
+def test_f91_a_swap_before_loading_is_seen_without_loading(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digests are taken before the collection."""
+    swap = Swap(project.root / "base" / WEIGHTS, bad_files(project)[f"base/{WEIGHTS}"])
+    project.write("conftest.py", "import swaps\ndef pytest_collection_finish():\n    swaps.away()\n")
+    monkeypatch.setitem(sys.modules, "swaps", cast(ModuleType, swap))
+    loaded: list[object] = []
+    around(monkeypatch, "_load_model", lambda: loaded.append(1), lambda: None)
+    run = project.gates("evals", "--ft-receipt=r.json")
+    swap.back()
+    assert (run.code, run.verdict["verdict"]) == (21, "NOT_EVALUATED")
+    assert loaded == []
+    assert answers(project) == {}
+
+
+def test_a_file_that_only_is_there_while_a_model_is_loaded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaded or not, it leaves no trace on any other file; and nothing is generated before that is known."""
+    monkeypatch.setattr(HFEngine, "generate", None)
+    extra = project.root / "base" / "special_tokens_map.json"
+    around(monkeypatch, "_load_model", lambda: project.write("base/special_tokens_map.json", "{}"), extra.unlink)
+    run = project.gates("evals")
+    assert set(run.outcomes.values()) == {"ERROR"}
+    assert "the files of the base changed while they were being used: base/" in run.out
+
+
+@pytest.mark.parametrize("change", ["replaced", "touched"])
+def test_a_change_while_answers_are_made_stores_none_of_the_rest(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: Undisturbed,
+    change: str,
+) -> None:
+    """A touched file may be the same; that it is cannot be known without reading it, so that ends the run too."""
+    monkeypatch.setattr(asking, "FLUSH_SECONDS", 0.0)
+    path = project.root / "base" / WEIGHTS
+    swap = Swap(path, bad_files(project)[f"base/{WEIGHTS}"])
+    disturb = swap.away if change == "replaced" else path.touch
+    stored: list[dict[str, list[str]]] = []
+    real = HFEngine._answer
+
+    def answer(self: HFEngine, *args: Any, **kwargs: Any) -> Any:
+        found = real(self, *args, **kwargs)
+        stored.append(answers(project))
+        if len(stored) == 3:
+            disturb()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HFEngine, "_answer", answer)
+        run = project.gates("evals", "--ft-batch-size=16")
+    swap.back()
+    assert set(run.outcomes.values()) == {"ERROR"}
+    assert f"files of the base changed while they were being used: {WEIGHTS}" in run.out
+    kept = answers(project)
+    assert kept == stored[2]  # nothing from the third batch on
+    assert {name: set(lines) <= set(undisturbed[1][name]) for name, lines in kept.items()} == dict.fromkeys(kept, True)
+    assert 0 < sum(len(lines) for lines in kept.values()) <= 32
+    again = project.gates("evals")
+    assert told(again) == undisturbed[0]
+    assert answers(project) == undisturbed[1]
+
+
+OWN = """\
+import pathlib, pytest
+from test_stage import CountingEngine
+
+class Engine(CountingEngine):
+    def generate(self, requests, *, tuned):
+        yield from super().generate(requests, tuned=tuned)
+        if CHANGES:
+            pathlib.Path("base/config.json").touch()
+
+@pytest.fixture(scope="session")
+def ft_engine(ft_candidate):
+    assert {"hashed_base", "hashed_own"} <= set(vars(ft_candidate))  # older than whatever is loaded here
+    return Engine()
+"""
+
+
+@pytest.mark.parametrize("changes", [True, False])
+def test_an_engine_of_the_users_need_not_know_of_it(project: Project, changes: bool) -> None:
+    project.write("evals/conftest.py", OWN.replace("CHANGES", str(changes)))
+    run = project.gates("evals")
+    assert ("changed while they were being used: config.json" in run.out) is changes
+    assert (answers(project) == {}) is changes
+
+
+def test_without_a_store_a_change_is_an_error_too(project: Project) -> None:
+    project.write("evals/conftest.py", OWN.replace("CHANGES", "True"))
+    run = project.gates("evals", "--ft-cache=off")
+    assert set(run.outcomes.values()) == {"ERROR"}
+    assert "changed while they were being used: config.json" in run.out
+
+
+# -- the stage ---------------------------------------------------------------------------------------------------------
+
+
+class Ending(CountingEngine):
+    """Calls something after some answers."""
+
+    def __init__(self, after: int, then: Callable[[], None]) -> None:
+        super().__init__()
+        self._after, self._then = after, then
+
+    def generate(self, requests: Sequence[Request], *, tuned: bool) -> Iterator[tuple[int, Generation]]:
+        for made, found in enumerate(super().generate(requests, tuned=tuned)):
+            if made == self._after:
+                self._then()
+            yield found
+
+
+class Files:
+    """Files that change when they are told to."""
+
+    def __init__(self) -> None:
+        self.same, self.asked = True, 0
+
+    def change(self) -> None:
+        self.same = False
+
+    def interrupt(self) -> None:
+        self.same = False
+        raise KeyboardInterrupt
+
+    def unchanged(self) -> None:
+        self.asked += 1
+        if not self.same:
+            raise IdentityError("changed")
+
+
+def stored(root: Path, *, tuned: bool = False) -> dict[str, Generation]:
+    return Store(root, CountingEngine().fingerprint(tuned=tuned)).load()
+
+
+@pytest.mark.parametrize(("flush", "kept"), [(1e9, 0), (0.0, 4)])
+def test_only_what_was_flushed_before_the_change_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flush: float, kept: int
+) -> None:
+    monkeypatch.setattr(asking, "FLUSH_SECONDS", flush)
+    files, root = Files(), tmp_path / "store"
+    with pytest.raises(IdentityError):
+        stage([work(tmp_path)], Ending(4, files.change), root, unchanged=files.unchanged)
+    assert len(stored(root)) == kept
+    assert stored(root, tuned=True) == {}
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_run_that_is_interrupted_stays_interrupted(tmp_path: Path, changed: bool) -> None:
+    files, root = Files(), tmp_path / "store"
+    engine = Ending(4, files.interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stage([work(tmp_path)], engine, root, unchanged=files.unchanged if changed else lambda: None)
+    assert len(stored(root)) == (0 if changed else 4)
+
+
+def test_stored_answers_are_not_served_where_files_have_changed(tmp_path: Path) -> None:
+    files, root, item = Files(), tmp_path / "store", work(tmp_path)
+    first = stage([item], CountingEngine(), root, unchanged=files.unchanged)
+    assert files.asked < 10  # not for every answer
+    assert len(stored(root)) + len(stored(root, tuned=True)) == 24
+    assert stage([item], CountingEngine(), root, unchanged=files.unchanged).generations == first.generations
+    files.change()
+    engine = CountingEngine()
+    with pytest.raises(IdentityError):
+        stage([item, work(tmp_path / "more", name="two")], engine, root, unchanged=files.unchanged)
+    assert engine.asked == []
+
+
+# -- the commands ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["ladder", "calibrate"])
+def test_commands_that_ask_the_base_store_nothing_of_another(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    swap = Swap(project.root / "base" / WEIGHTS, bad_files(project)[f"base/{WEIGHTS}"])
+    around(monkeypatch, "_load_model", swap.away, swap.back)
+    assert cli.main([command, "evals/target.eval.yaml", "--base", "base", "--device", "cpu"]) == 4
+    assert f"the files of the base changed while they were being used: {WEIGHTS}" in capsys.readouterr().err
+    assert answers(project) == {}
+    assert not (project.root / ".ftgate" / "calibration.json").exists()
+    assert cli.main([command, "evals/target.eval.yaml", "--base", "base", "--device", "cpu"]) != 4
+
+
+def test_a_base_that_changes_after_it_was_asked_is_not_calibrated(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, calls = HFEngine.describe, iter((False, True))
+
+    def describe(self: HFEngine) -> Any:
+        if next(calls):  # the second of the two runs
+            (project.root / "base" / "config.json").touch()
+        return real(self)
+
+    monkeypatch.setattr(HFEngine, "describe", describe)
+    assert cli.main(["calibrate", "evals/target.eval.yaml", "--base", "base", "--device", "cpu"]) == 4
+    assert "changed while they were being used: config.json" in capsys.readouterr().err
+
+
+def test_a_base_that_changes_while_it_climbs_the_ladder(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = HFEngine._answer
+
+    def answer(self: HFEngine, *args: Any, **kwargs: Any) -> Any:
+        (project.root / "base" / "config.json").touch()
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(HFEngine, "_answer", answer)
+    assert cli.main(["ladder", "evals/target.eval.yaml", "--base", "base", "--device", "cpu"]) == 4
+    assert "changed while they were being used: config.json" in capsys.readouterr().err
+    assert answers(project) == {}
+
+
+def test_a_base_alone_is_read_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = digests.directory_digests(project.root / "base", digests.BASE_PATTERNS)
+    base = resolve_base("base", project.root)
+    assert base.base_files == alone
+    monkeypatch.setattr(digests, "file_sha256", None)
+    assert base.files == alone
