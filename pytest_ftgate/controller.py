@@ -335,9 +335,10 @@ class Controller:
     def _write_html(self, path: Path, decision: Decision) -> None:
         from pytest_ftgate.report.files import write_html
         from pytest_ftgate.report.sanitise import visible
-        from pytest_ftgate.report.terminal import noise_sentences
+        from pytest_ftgate.report.terminal import end_mark_sentences, noise_sentences
 
-        notes = (*self.session.policy.lines(), *self.attempt_lines(), *noise_sentences(self._engine))
+        said = (*end_mark_sentences(self._engine), *noise_sentences(self._engine))
+        notes = (*self.session.policy.lines(), *self.attempt_lines(), *said)
         write_html(
             path,
             decision=decision,
