@@ -22,6 +22,8 @@ SHOTS = (1, 4, 16, 40)
 SHORT = Size(tickets=0, general=0, words=0, phrases=0, shots=4, new_tokens=8)
 
 
+SECOND = ((1_000, 1), (4_000, 1), (1_000, 3))
+"""(examples, rungs)"""
 HEAD = """\
 # How the cost grows
 
@@ -45,7 +47,8 @@ def main() -> None:
 
 def _document(folder: Path, scale: float) -> str:
     base = demo_base(folder)
-    work = Work("growth", folder, base, (random_adapter(base, folder / "runs" / "a1", seed=1),) * 2, ())
+    first, second = (random_adapter(base, folder / "runs" / f"a{seed}", seed=seed) for seed in (1, 2))
+    work = Work("growth", folder, base, (first, second), ())
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     counts = [max(50, round(n * scale)) for n in EXAMPLES]
     some = max(50, round(500 * scale))
@@ -53,6 +56,7 @@ def _document(folder: Path, scale: float) -> str:
         _table(work, "Examples", counts, [_size(n) for n in counts], "examples; one rung of 4 shots"),
         _table(work, "Rungs", RUNGS, [_size(some, rungs=k) for k in RUNGS], f"rungs of 4 to 11 shots; {some} examples"),
         _table(work, "Shared prefix", SHOTS, [_size(some, shots=k) for k in SHOTS], f"shots; {some} examples"),
+        _second_adapter(work, [(max(50, round(n * scale)), rungs) for n, rungs in SECOND]),
     ]
     head = paragraphs(HEAD.format(where=surroundings()))
     return "\n\n".join([head, "\n".join(table.markdown() for table in tables)])
@@ -66,6 +70,24 @@ def _table(work: Work, title: str, steps: Sequence[int], sizes: Sequence[Size], 
     costs = [_run(work, size) for size in sizes]
     rows = [_row(step, cost, costs[0]) for step, cost in zip(steps, costs, strict=True)]
     return Table(title, f"First column: {what}.", ["n", "CPU s", "over the first row", "peak MiB"], rows)
+
+
+def _second_adapter(work: Work, jobs: Sequence[tuple[int, int]]) -> Table:
+    rows = []
+    for examples, rungs in jobs:
+        size = Size(examples, examples // 2, examples // 4, examples // 4, 16, 24, rungs)
+        cold = _run(work, size)
+        warm = ours(work, work.adapters[1])
+        row = [f"{examples:,}", str(rungs), f"{cold.cpu:.0f}", f"{warm.cpu:.0f}", f"{warm.cpu / cold.cpu:.0%}"]
+        rows.append(row)
+        print(f"  second adapter: {warm.cpu:.0f} CPU-s", flush=True)
+    text = paragraphs(
+        "Tickets with the rungs of 16 shots; half as many general questions, a quarter as many with labels of one token, "
+        "and of more; at most 24 new tokens. The second adapter finds the base's answers in the store. Start-up is "
+        "in both: with more examples or rungs the share falls."
+    )
+    headers = ["examples", "rungs", "first adapter, CPU s", "second, CPU s", "share"]
+    return Table("A second adapter on the same base", text, headers, rows)
 
 
 def _row(step: int, cost: Cost, first: Cost) -> list[str]:

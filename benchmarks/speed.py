@@ -163,8 +163,6 @@ class Result:
     """Costs of one part of the benchmark."""
 
     cold: Cost
-    warm: Cost
-    """A second adapter on the answers that the base has given already."""
     labels: Mapping[str, Cost]
     """Our cold run of one eval set of labels alone."""
     start: Cost
@@ -188,10 +186,9 @@ def measure(work: Work, python: Path, batches: Sequence[int]) -> Result:
             lm_eval[batch][kind] = costs["base"] + costs["candidate"]
         for line in compare(work, batch):
             print(f"  {line}", flush=True)
-    warm = ours(work, work.adapters[1])
     least_work = speed_limits.least(_work_done(work), speed_limits.size_of(work.base))
     labels = {name: _cheapest(work, "-k", name) for name in LABELS}
-    return Result(cold, warm, labels, _start(work), lm_eval, least_work)
+    return Result(cold, labels, _start(work), lm_eval, least_work)
 
 
 def _start(work: Work) -> Cost:
@@ -228,7 +225,7 @@ def _work_done(work: Work) -> Iterator[speed_limits.Asked]:
 
 def tables(name: str, size: Size, result: Result, rates: Sequence[float]) -> list[Table]:
     """What docs/performance.md says of one part."""
-    rows = [_row("ours, cold", result.cold, result.cold), _row("ours, second adapter", result.warm, result.cold)]
+    rows = [_row("ours, cold", result.cold, result.cold)]
     rows += [
         _row(f"lm-eval, batch {batch}", kinds["everything"], result.cold) for batch, kinds in result.lm_eval.items()
     ]
@@ -237,8 +234,7 @@ def tables(name: str, size: Size, result: Result, rates: Sequence[float]) -> lis
         f"{size.tickets} tickets (short prompt for the candidate, {size.shots} shots for the base), {size.general} "
         f"general prompts (both), {size.words} x 8 labels of one token and {size.phrases} x 8 labels of two to four "
         f"(short prompt for the candidate, {size.shots} shots for the base); at most {size.new_tokens} new tokens. "
-        f"Start-up is included; ours is {result.start.cpu:.1f} CPU-s, {share:.0%} of the cold run. The second adapter "
-        "finds the base's answers in the store."
+        f"Start-up is included; ours is {result.start.cpu:.1f} CPU-s, {share:.0%} of the cold run."
     )
     whole = Table(
         f"{name}: the whole job", paragraphs(text), ["run", "CPU s", "wall s", "peak MiB", "CPU s / ours cold"], rows
