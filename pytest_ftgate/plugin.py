@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,10 +71,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[SHARED] = Path(worker["ftgate_shared"])
         return
     from pytest_ftgate.controller import Controller
+    from pytest_ftgate.shared import make_shared
 
-    config.stash[SHARED] = shared = Path(tempfile.mkdtemp(prefix="ftgate-"))
-    config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
     try:
+        config.stash[SHARED] = shared = make_shared()
+        config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
         config.stash[CONTROLLER] = controller = Controller(config.stash[SESSION], shared)
     except Unusable as error:
         raise pytest.UsageError(str(error)) from None
