@@ -17,7 +17,10 @@ from filelock import FileLock
 from evalsets.files import write_text
 from pytest_ftgate.errors import FolderError, Unusable
 
-FIX = "set TMPDIR to a folder with room (or raise `ulimit -f`), and run again: what .ftgate/cache holds is not asked again"
+FIX = (
+    "set TMPDIR to a folder with room (or raise `ulimit -f`), and run again: "
+    "what .ftgate/cache holds is not asked again"
+)
 
 
 def make_shared() -> Path:
