@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -17,18 +18,25 @@ DAY = 86_400.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0, or 1 where `verify` finds a broken line, 4 where there is no such folder."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.older_than and args.action != "clear":
+        parser.error(f"--older-than is for clear; {args.action} looks at everything")
     if not args.root.is_dir():
         print(f"{args.root}: expected a folder with stored generations, found none", file=sys.stderr)
         return UNUSABLE
     files = side_files(args.root)
+    if not files:
+        print(f"nothing is stored in {args.root}")
+        return SOUND
     if args.action == "clear":
         return _clear([f for f in files if time.time() - f.used >= args.older_than * DAY])
     print(_table(files))
     broken = sum(file.rejected for file in files)
     if args.action == "verify":
-        sound = "every line passes its checksum"
-        print(f"{broken} lines fail their checksum; they are generated again when asked for" if broken else sound)
+        lines = "1 line is" if broken == 1 else f"{broken} lines are"
+        told = f"{lines} not sound; what they held is generated again when it is asked for"
+        print(told if broken else "every line passes its checksum")
         return UNSOUND if broken else SOUND
     return SOUND
 
@@ -44,10 +52,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _days(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < 1e6:
-        raise argparse.ArgumentTypeError("expected a number of days, 0 or more")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0.0 <= (value := float(text)) < 1e6:
+            return value
+    raise argparse.ArgumentTypeError(f"expected a number of days, 0 or more, found {text!r}")
 
 
 def _table(files: Sequence[SideFile]) -> str:
@@ -59,7 +67,7 @@ def _table(files: Sequence[SideFile]) -> str:
     ]
     total = sum(file.bytes for file in files) / 2**20
     table = tabulate(rows, ["side", "generations", "broken lines", "MiB", "last used"], disable_numparse=True)
-    return f"{table}\n\n{len(files)} sides, {total:.1f} MiB" if files else "nothing is stored"
+    return f"{table}\n\n{len(files)} sides, {total:.1f} MiB"
 
 
 def _ago(when: float) -> str:
@@ -72,7 +80,8 @@ def _clear(files: Sequence[SideFile]) -> int:
         try:
             remove(file.path)
         except OSError as error:
-            print(f"{file.path}: cannot be removed: {error.strerror}", file=sys.stderr)
+            why = "another process holds it" if isinstance(error, TimeoutError) else error.strerror
+            print(f"{file.path}: cannot be removed: {why}", file=sys.stderr)
             return UNUSABLE
     print(f"removed {len(files)} sides, {sum(file.bytes for file in files) / 2**20:.1f} MiB")
     return SOUND

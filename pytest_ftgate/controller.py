@@ -36,6 +36,7 @@ class Controller:
         self._shared = shared
         self.broken_files: list[str] = []
         self.problems: list[str] = []
+        self.is_interrupted = False
         """What could not be written; a report that fails does not change the verdict."""
         self._files = {file.path.resolve(): file for file in session.required}
         self._selected: set[str] = set()
@@ -217,7 +218,7 @@ class Controller:
     def summary(self) -> list[str]:
         """The last section of the terminal."""
         if self._decision is None:
-            return []
+            return [self.session.kept_sentence] if self.is_interrupted else []
         try:
             return self._summary(self._decision)
         except Exception as error:  # noqa: BLE001  # pytest would end with its 1, which reads as BLOCK
@@ -335,9 +336,10 @@ class Controller:
     def _write_html(self, path: Path, decision: Decision) -> None:
         from pytest_ftgate.report.files import write_html
         from pytest_ftgate.report.sanitise import visible
-        from pytest_ftgate.report.terminal import noise_sentences
+        from pytest_ftgate.report.terminal import end_mark_sentences, noise_sentences
 
-        notes = (*self.session.policy.lines(), *self.attempt_lines(), *noise_sentences(self._engine))
+        said = (*end_mark_sentences(self._engine), *noise_sentences(self._engine))
+        notes = (*self.session.policy.lines(), *self.attempt_lines(), *said)
         write_html(
             path,
             decision=decision,

@@ -332,6 +332,9 @@ class ControllerHooks:
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
 
+    def pytest_keyboard_interrupt(self) -> None:
+        self._controller.is_interrupted = True
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         lines = self._controller.summary()
         if lines:

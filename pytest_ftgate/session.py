@@ -90,6 +90,13 @@ class Session:
         line = f"ftgate: {kind} {self.candidate.path.name} on base {self.candidate.base_path.name}; verdict: {mode}"
         return "\n".join([line, *(f"ftgate: {note}" for note in self.notes)])
 
+    @property
+    def kept_sentence(self) -> str:
+        """What is left of a run that was interrupted."""
+        whose = {"all": "answers", "base": "answers of the base", "off": ""}[self.cache]
+        kept = f"{whose} made so far are in {STORE}, and the same command goes on from there"
+        return f"interrupted, no verdict: {kept if whose else 'no answer was kept, as --ft-cache=off asks'}"
+
     def make_engine(self) -> Engine:
         """The transformers engine; nothing is loaded yet."""
         from pytest_ftgate.engine.hf import HFEngine

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -184,19 +182,42 @@ def test_label_logprobs_equal_a_naive_computation(world: World, engine: HFEngine
         assert answers(engine, requests(engine, 1))[0].label_logprobs is None
 
 
-def test_f54_an_end_mark_of_one_side_ends_both(world: World, tmp_path: Path) -> None:
-    """Else the side without it runs on, and looks worse by its length alone."""
+def with_end_marks(copy: World, directory: Path, *marks: int) -> HFEngine:
+    """The good adapter as a full model whose files say that answers end at these tokens."""
+    path = merged(copy, directory) / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": [1, *marks]}))
+    return engine_for(copy.root, directory.name, base="base")
+
+
+def test_f54_an_end_mark_of_the_candidate_cuts_no_answer_of_the_base(world: World, tmp_path: Path) -> None:
+    """Whoever trains could choose words that the base needs, and its answers would look worse than they are."""
     copy = world.copy(tmp_path)
     asked = requests(engine_for(copy.root), 8)
-    free = answers(engine_for(copy.root), asked, tuned=False)
-    mark = free[0].token_ids[1]
-    full = merged(copy, tmp_path / "full")
-    path = full / "generation_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": [1, mark]}))
-    engine = engine_for(copy.root, "full", base="base")
-    assert answers(engine, asked, tuned=False)[0].token_ids == free[0].token_ids[:2]
+    free = {tuned: told(answers(engine_for(copy.root), asked, tuned=tuned)) for tuned in (True, False)}
+    word, its_own = free[False][0][0][1], free[True][0][0][1]
+    engine = with_end_marks(copy, tmp_path / "full", word, its_own)
+    assert told(answers(engine, asked, tuned=False)) == free[False]
+    assert told(answers(engine, asked, tuned=True))[0] == (free[True][0][0][:2], "stop")
+    assert engine.fingerprint(tuned=False) == engine_for(copy.root).fingerprint(tuned=False)
+    assert engine.describe()["own_end_marks"] == make_tokenizer().convert_ids_to_tokens(sorted({word, its_own}))
+
+
+def test_f54_a_control_token_ends_both_sides(world: World, tmp_path: Path) -> None:
+    """Else the base, which was never told to stop there, runs on and looks worse by its length alone."""
+    copy = world.copy(tmp_path)
+    control = {token for token in make_tokenizer().all_special_ids if token != 1}
+    asked = requests(engine_for(copy.root), 60)
+    free = told(answers(engine_for(copy.root), asked, tuned=False))
+    row, place = next((r, p) for r, (ids, _) in enumerate(free) for p, token in enumerate(ids) if token in control)
+    engine = with_end_marks(copy, tmp_path / "full", free[row][0][place])
+    assert told(answers(engine, asked, tuned=False))[row] == (free[row][0][: place + 1], "stop")
     # and so what the base answered to the one is not what it answered to the other
     assert engine.fingerprint(tuned=False) != engine_for(copy.root).fingerprint(tuned=False)
+    assert engine.describe()["own_end_marks"] == []
+
+
+def told(found: Sequence[Generation]) -> list[tuple[tuple[int, ...], str]]:
+    return [(g.token_ids, g.finish_reason) for g in found]
 
 
 def merged(world: World, directory: Path) -> Path:
@@ -362,17 +383,3 @@ def test_nf4_runs_on_the_cpu(world: World, tmp_path: Path) -> None:
 def test_nothing_is_loaded_before_it_is_needed(world: World) -> None:
     copy = HFEngine(world.candidate(), settings(device="nonsense"))
     assert copy  # making one loads nothing, so a static gate never pays for torch
-
-
-def test_the_garbage_collector_is_left_as_it_was_found() -> None:
-    program = """
-import gc, sys
-from pytest_ftgate.engine import hf_load
-hf_load._import_libraries(adapter=False)
-first = gc.isenabled(), gc.get_freeze_count() > 100_000, "peft" in sys.modules
-gc.disable()
-hf_load._import_libraries(adapter=True)
-print(first, gc.isenabled(), "peft" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
-    assert done.stdout.strip() == "(True, True, False) False True"

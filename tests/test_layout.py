@@ -126,6 +126,20 @@ def test_packages_are_light_at_import(package: str) -> None:
     assert not set(HEAVY) & found
 
 
+def test_the_garbage_collector_is_left_as_it_was_found() -> None:
+    program = """
+import gc, sys
+from pytest_ftgate.engine import hf_load
+hf_load._import_libraries(adapter=False)
+first = gc.isenabled(), gc.get_freeze_count() > 100_000, "peft" in sys.modules
+gc.disable()
+hf_load._import_libraries(adapter=True)
+print(first, gc.isenabled(), "peft" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.strip() == "(True, True, False) False True"
+
+
 def test_files_are_not_too_long() -> None:
     long = {name(p): n for p in sources(*PACKAGES) if (n := len(p.read_text().splitlines())) > MOST_LINES}
     assert long == {}

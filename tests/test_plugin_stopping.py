@@ -12,6 +12,7 @@ from tinymodel import BASELINES, HEAD, N, write_evalset
 
 from evalsets.errors import EvalSetError
 from evalsets.loader import load_evalset
+from pytest_ftgate.engine import decode
 from pytest_ftgate.usable import check_usable
 
 
@@ -172,3 +173,23 @@ def test_early_stop_is_part_of_the_digest(tmp_path: Path) -> None:
     plain, written, early = (load_evalset(path) for path in paths)
     assert plain.digest == written.digest != early.digest
     assert (plain.early_stop, early.early_stop) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ((), "answers made so far are in .ftgate/cache, and the same command goes on from there"),
+        (("--ft-verdict=require",), "answers of the base made so far are in .ftgate/cache, and the same"),
+        (("--ft-cache=off",), "no answer was kept, as --ft-cache=off asks"),
+    ],
+)
+def test_ctrl_c_says_what_is_left(
+    project: Project, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], told: str
+) -> None:
+    def stopped(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decode, "greedy", stopped)
+    run = project.pytester.runpytest_inprocess("evals", "--ft-model=runs/good", *args, no_reraise_ctrlc=True)
+    assert run.ret == pytest.ExitCode.INTERRUPTED
+    assert f"interrupted, no verdict: {told}" in "\n".join(run.outlines)

@@ -26,6 +26,7 @@ from pytest_ftgate.preflight import (
     slices_too_small,
     warnings_before,
 )
+from pytest_ftgate.store import SCHEMA
 
 
 def noise(asked: EvalSet, flips: int, *, base: str = "b" * 64, n: int = 100, time: str = "2026-01-01") -> Noise:
@@ -187,7 +188,7 @@ def test_a_run_spends_nothing_on_it_and_the_plan_says_so(
 
 
 def test_the_store_keeps_to_its_cap_and_to_what_this_run_used(project: Project) -> None:
-    folder = project.root / ".ftgate" / "cache" / "v1"
+    folder = project.root / ".ftgate" / "cache" / SCHEMA
     folder.mkdir(parents=True)
     old = folder / f"{'0' * 64}.jsonl"
     old.write_bytes(b"x" * 2**20)

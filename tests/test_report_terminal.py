@@ -15,6 +15,7 @@ from pytest_ftgate.report.terminal import (
     TABLE_HEADERS,
     counts_line,
     decision_line,
+    end_mark_sentences,
     explain,
     gate_table,
     identity_lines,
@@ -172,7 +173,7 @@ def test_who_was_judged() -> None:
 def test_counts_and_damage() -> None:
     counts = {"candidate": {"generated": 9, "stored": 0}, "base": {"generated": 1, "stored": 8, "rejected": 2}}
     assert counts_line(counts) == (
-        "candidate: 9 generated, 0 from the store; base: 1 generated, 8 from the store, 2 damaged lines ignored"
+        "candidate: 9 generated, 0 from the store; base: 1 generated, 8 from the store, 2 broken lines ignored"
     )
     assert counts_line({}) == ""
 
@@ -184,3 +185,14 @@ def test_progress_at_its_ends() -> None:
     assert line(0, 0, 0.0) == "ftgate: candidate 0/700 answers, 0 tokens/s"
     assert line(128, 6930, 3.0) == "ftgate: candidate 128/700 answers, 2,310 tokens/s, 13 s left"
     assert line(700, 6930, 3.0) == "ftgate: candidate 700/700 answers, 2,310 tokens/s"
+
+
+def test_end_marks_of_the_candidate_alone_are_named_and_harmless() -> None:
+    assert end_mark_sentences({}) == end_mark_sentences({"own_end_marks": []}) == []
+    [line] = end_mark_sentences({"own_end_marks": ["city"]})
+    assert line == "the candidate's answers end at 1 token that the base writes as text ('city'); serve it so"
+    [line] = end_mark_sentences({"own_end_marks": [HOSTILE, *"abcdefgh"]})
+    assert "at 9 tokens" in line
+    assert "'e', ...)" in line
+    assert "\x1b" not in line
+    assert "end marks the candidate's answers end at 1 token" in "\n".join(identity_lines({"own_end_marks": ["city"]}))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -131,3 +133,71 @@ def test_the_key_covers_all_of_a_request(other: Request) -> None:
 def test_any_generation_survives_the_way_through_json(text: str, tokens: list[int], logprob: float | None) -> None:
     made = Generation(text, tuple(tokens), "length", 7, None if logprob is None else {text: logprob})
     assert from_json(json.loads(json.dumps(to_json(made), allow_nan=False))) == made
+
+
+def test_f89_a_line_of_another_side_is_not_this_ones(tmp_path: Path) -> None:
+    """No checksum is forged for this: two files are put together, or change places."""
+    mine, theirs = (Store(tmp_path, name) for name in ("mine", "theirs"))
+    mine.append([("a", generation(0))])
+    theirs.append([("a", generation(1)), ("b", generation(2))])
+    first, second = (tmp_path.rglob(f"{name}.jsonl").__next__() for name in ("mine", "theirs"))
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    assert mine.load() == {"a": generation(0)}
+    assert mine.rejected == 2
+    second.replace(first)
+    assert mine.load() == {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        "7",
+        {"text": None},
+        {"text": 7},
+        {"token_ids": "12"},
+        {"token_ids": [1.0]},
+        {"token_ids": [True]},
+        {"finish_reason": "error"},
+        {"finish_reason": "shipped"},
+        {"error": "no"},
+        {"prompt_tokens": "3"},
+        {"label_logprobs": [1]},
+        {"label_logprobs": {"yes": "1"}},
+        {"more": 1},
+    ],
+)
+def test_a_line_that_holds_no_answer_is_passed_over_whatever_its_checksum(tmp_path: Path, value: object) -> None:
+    filled(tmp_path, 1)
+    content = {**to_json(generation(1)), **value} if isinstance(value, dict) else value
+    with file_of(tmp_path).open("ab") as file:
+        for body in (["k", content], [["k"], to_json(generation(1))], {"k": 1}, [1]):
+            file.write(line_of("side", json.dumps(body)))
+        file.write(line_of("side", "[" * 200_000))
+    store = Store(tmp_path, "side")
+    assert list(store.load()) == [f"{0:064x}"]
+    assert store.rejected == 5
+
+
+def line_of(side: str, body: str) -> bytes:
+    return f"{hashlib.sha256(f'{side} {body}'.encode()).hexdigest()} {body}\n".encode()
+
+
+def test_a_sound_line_written_by_hand_is_read(tmp_path: Path) -> None:
+    """Else the test above would pass for another reason."""
+    filled(tmp_path, 1)
+    with file_of(tmp_path).open("ab") as file:
+        file.write(line_of("side", json.dumps(["k", to_json(generation(1))])))
+    assert Store(tmp_path, "side").load()["k"] == generation(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    filled(tmp_path, 1)
+    path = file_of(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    store = Store(tmp_path, "side")
+    assert store.load() == {}
+    store.append([("k", generation(1))])
+    assert store.unsaved == 1

@@ -16,6 +16,8 @@ from pytest_ftgate.engine.hf_prompts import (
     cannot_be_asked,
     chat_ids,
     context_limit,
+    control_ids,
+    end_marks,
     finish,
     label_ids,
     weighed,
@@ -30,7 +32,7 @@ from pytest_ftgate.types import Generation
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
 QUANTIZE_PACKAGES: Mapping[str, tuple[str, ...]] = {"none": (), "nf4": ("bitsandbytes",)}
-DECODE_VERSION = 2
+DECODE_VERSION = 3
 """Goes into the fingerprint: to be raised with every change that can change a text or a log-probability."""
 OVERHEAD_A_TOKEN, MOST_STEPS, FEWEST_STEPS = 8, 64, 16
 """What a batch of its own costs, in prompt tokens for each step of decoding; and how many steps it has, about."""
@@ -90,9 +92,9 @@ class HFEngine:
         """sha256 over weights, runtime and versions of one side."""
         content = {
             "weights": self._candidate.digest(tuned=tuned),
-            "settings": [self._settings.dtype, self._settings.quantize],
+            "settings": [self._sides.facts["dtype"], self._settings.quantize],
             "device": self._sides.facts["device"],
-            "end": sorted(self._end_ids()),
+            "end": sorted(self._end_ids(tuned=tuned)),
             "decode": [DECODE_VERSION, not self._unshared],
             "versions": self._versions(),
         }
@@ -105,6 +107,7 @@ class HFEngine:
             **self._candidate.describe(),
             **facts,
             "decode": f"plain: {self._unshared}" if self._unshared else "shared-prefix",
+            "own_end_marks": self._own_end_marks(),
             "batch_size": self._settings.batch_size,
             "batch_halvings": self._halvings,
             "versions": self._versions(),
@@ -166,7 +169,7 @@ class HFEngine:
             answers, sums = self._answer(model, batch, prefix, tuned=tuned)
         except torch.OutOfMemoryError:
             return None
-        tokenizer, ends = self._tokenizer(tuned=tuned), self._end_ids()
+        tokenizer, ends = self._tokenizer(tuned=tuned), self._end_ids(tuned=tuned)
         made = []
         for place, asked in enumerate(batch):
             named = zip(asked.request.labels, sums[place], strict=True)
@@ -183,7 +186,7 @@ class HFEngine:
         """New tokens of each row, and the log-probabilities of its labels."""
         first, tokenizer = batch[0].request, self._tokenizer(tuned=tuned)
         prompts, given = [each.request.token_ids for each in batch], [each.labels for each in batch]
-        ends, ended, new = self._end_ids(), at_stop(tokenizer, first.stop), first.max_new_tokens
+        ends, ended, new = self._end_ids(tuned=tuned), at_stop(tokenizer, first.stop), first.max_new_tokens
         nothing: list[list[int]] = [[] for _ in batch]
         if self._unshared:
             pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
@@ -209,20 +212,27 @@ class HFEngine:
     def _tokenizer(self, *, tuned: bool) -> Any:
         return self._sides.tuned_tokenizer if tuned else self._sides.base_tokenizer
 
-    def _end_ids(self) -> set[int]:
-        """Every token that ends an answer: both models' lists and both tokenizers' end marks, alike for both sides."""
+    def _end_ids(self, *, tuned: bool) -> set[int]:
+        """Every token that ends an answer of that side.
+
+        A candidate's marks must not cut the base's answers short: of them the base gets those that are control tokens
+        in its own tokenizer (`<|im_end|>` where only the fine-tune was told to stop there), and never a word.
+        """
         sides = self._sides
-        ids = {sides.tuned_tokenizer.eos_token_id, sides.base_tokenizer.eos_token_id}
-        for model in (sides.tuned, sides.base or sides.tuned):
-            listed = model.ft_eos_token_id
-            ids.update(listed if isinstance(listed, list) else [listed])
-        ids.discard(None)
+        base = end_marks(sides.base or sides.tuned, sides.base_tokenizer)
+        own = end_marks(sides.tuned, sides.tuned_tokenizer)
+        ids = own | base if tuned else base | (own & control_ids(sides.base_tokenizer))
         if not ids:
             raise EngineError(
                 "neither generation_config.json nor the tokenizer names an end-of-text token",
                 fix="set eos_token_id in the base's generation_config.json",
             )
         return ids
+
+    def _own_end_marks(self) -> list[Json]:
+        """Tokens that end an answer of the candidate, and none of the base."""
+        own = self._end_ids(tuned=True) - self._end_ids(tuned=False)
+        return [str(token) for token in self._sides.tuned_tokenizer.convert_ids_to_tokens(sorted(own))]
 
     def _versions(self) -> dict[str, str]:
         return {name: version(name) for name in (*PACKAGES, *QUANTIZE_PACKAGES[self._settings.quantize])}

@@ -46,6 +46,19 @@ def label_ids(tokenizer: Any, labels: Sequence[str]) -> tuple[Tokens, ...]:
     return tuple(tuple(tokenizer(label, add_special_tokens=False)["input_ids"]) for label in labels)
 
 
+def end_marks(model: Any, tokenizer: Any) -> set[int]:
+    """Tokens at which the files of one model say that an answer ends: generation_config.json and the tokenizer."""
+    listed = model.ft_eos_token_id
+    found = {*(listed if isinstance(listed, list) else [listed]), tokenizer.eos_token_id}
+    return {token for token in found if token is not None}
+
+
+def control_ids(tokenizer: Any) -> set[int]:
+    """Tokens that this tokenizer holds for control tokens, no part of any text."""
+    added = tokenizer.added_tokens_decoder.items()
+    return {*tokenizer.all_special_ids, *(token for token, entry in added if entry.special)}
+
+
 def context_limit(model: Any) -> int:
     """Tokens that prompt and answer may have together; a model that names no limit has none."""
     limit = model.config.get_text_config().to_dict().get("max_position_embeddings")

@@ -19,6 +19,8 @@ SLICE_HEADERS = ("slice", "measured", "95% interval", "needs", "n", "p", "verdic
 SLICE_ROWS = 24
 """Rows of a gate's slices in a terminal; the JSON file and the HTML report hold all."""
 
+SHOWN_ENDS = 6
+
 
 def gate_table(verdicts: Sequence[Verdict]) -> str:
     """One line per gate, and one per rung of beats_baseline."""
@@ -72,8 +74,21 @@ def identity_lines(engine: Mapping[str, Json]) -> list[str]:
             limit=200,
         ),
         *(own if engine.get("own_chat_template") else ()),
+        *(f"end marks {line}" for line in end_mark_sentences(engine)),
         *(f"noise     {line}" for line in noise_sentences(engine)),
     ]
+
+
+def end_mark_sentences(engine: Mapping[str, Json]) -> list[str]:
+    """Where the candidate's answers end at tokens that are text to the base: what was judged ends there too."""
+    marks = engine.get("own_end_marks")
+    ends = [repr(str(mark)) for mark in marks] if isinstance(marks, list) else []
+    if not ends:
+        return []
+    tokens = "1 token" if len(ends) == 1 else f"{len(ends)} tokens"
+    shown = ", ".join(ends[:SHOWN_ENDS]) + (", ..." if len(ends) > SHOWN_ENDS else "")
+    sentence = f"the candidate's answers end at {tokens} that the base writes as text ({shown}); serve it so"
+    return [visible(sentence, limit=300)]
 
 
 def noise_sentences(engine: Mapping[str, Json]) -> list[str]:
@@ -101,7 +116,7 @@ def counts_line(counts: Mapping[str, Mapping[str, int]]) -> str:
     parts = [
         f"{side}: {c['generated']} generated, {c['stored']} from the store"
         + (f", {c['spared']} not needed" if c.get("spared") else "")
-        + (f", {c['rejected']} damaged lines ignored" if c.get("rejected") else "")
+        + (f", {c['rejected']} broken lines ignored" if c.get("rejected") else "")
         + (f", {c['unsaved']} could not be stored in .ftgate/cache" if c.get("unsaved") else "")
         for side, c in counts.items()
     ]
