@@ -82,9 +82,9 @@ def _second_adapter(work: Work, jobs: Sequence[tuple[int, int]]) -> Table:
         rows.append(row)
         print(f"  second adapter: {warm.cpu:.0f} CPU-s", flush=True)
     text = paragraphs(
-        "Tickets with the rungs of 16 shots; half as many general questions, a quarter as many with labels of one token, "
-        "and of more; at most 24 new tokens. The second adapter finds the base's answers in the store. Start-up is "
-        "in both: with more examples or rungs the share falls."
+        "Tickets with the rungs of 16 shots; half as many general questions; a quarter as many with labels of one "
+        "token, and as many with longer ones."
+        " At most 24 new tokens. The second adapter finds the base's answers in the store. Start-up is in both."
     )
     headers = ["examples", "rungs", "first adapter, CPU s", "second, CPU s", "share"]
     return Table("A second adapter on the same base", text, headers, rows)

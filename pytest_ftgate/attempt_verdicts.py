@@ -12,7 +12,7 @@ from pytest_ftgate.ledger import FIX
 from pytest_ftgate.types import Outcome, Verdict
 
 RESULTS = ("PASS", "FAIL", "INCONCLUSIVE")
-OPEN = ("LEDGER", "NOT_REPEATED", "XFAIL", "TOO_FEW", "EngineError", "IdentityError", "UnknownTraining")
+OPEN = ("LEDGER", "NOT_REPEATED", "XFAIL", "TOO_FEW", "EngineError", "FolderError", "IdentityError", "UnknownTraining")
 """Reasons whose sentences tell of files and settings, never of answers: shown of a sealed eval set too."""
 
 

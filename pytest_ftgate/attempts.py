@@ -44,6 +44,8 @@ class Attempt:
     """Earlier attempts that spent no alpha."""
     problem: str
     """Why attempts cannot be counted; "" where they can."""
+    refused: str = ""
+    """Why gates that were judged do not count although this was an attempt; "" where they do."""
 
     @property
     def spends(self) -> bool:

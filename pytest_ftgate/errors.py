@@ -2,6 +2,7 @@
 
     FtgateError        could not judge; carries what happened and what to do
       +- EngineError     a model could not be loaded or did not generate
+      +- FolderError     the folder that the processes of one run share cannot be written or read
       +- IdentityError   it cannot be proved which model is judged, or that the base is the base
            +- UnknownTraining   it is not known what the candidate was trained on
       +- PolicyError     what the run is held to cannot be read, or cannot hold
@@ -34,6 +35,10 @@ class EngineError(FtgateError):
     """A model could not be loaded, or did not generate."""
 
 
+class FolderError(FtgateError):
+    """The folder that the processes of one run share cannot be written or read: it is full, limited or gone."""
+
+
 class IdentityError(FtgateError):
     """What is being judged could not be proved: weights not applied, another base, files changed underneath."""
 
@@ -52,3 +57,13 @@ class PromptError(FtgateError):
 
 class ScoringError(FtgateError):
     """An answer could not be judged: nothing was generated, no usable reference, a scorer function that failed."""
+
+
+BY_NAME = {
+    kind.__name__: kind
+    for kind in (
+        *(FtgateError, EngineError, FolderError, IdentityError, UnknownTraining, PolicyError, PromptError),
+        ScoringError,
+    )
+}
+"""Name -> class, for what one process tells another: the name is the reason that a gate gives."""

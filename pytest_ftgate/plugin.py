@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,10 +71,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[SHARED] = Path(worker["ftgate_shared"])
         return
     from pytest_ftgate.controller import Controller
+    from pytest_ftgate.shared import make_shared
 
-    config.stash[SHARED] = shared = Path(tempfile.mkdtemp(prefix="ftgate-"))
-    config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
     try:
+        config.stash[SHARED] = shared = make_shared()
+        config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
         config.stash[CONTROLLER] = controller = Controller(config.stash[SESSION], shared)
     except Unusable as error:
         raise pytest.UsageError(str(error)) from None
@@ -198,10 +198,11 @@ def ft_engine(pytestconfig: pytest.Config) -> Engine:
 def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine, ft_overlaps: Overlaps) -> StageResult:
     """Every answer that the selected gates need, generated once for all workers."""
     config, gates = request.config, _gates_of(request.session.items)
-    from pytest_ftgate.report.live import LiveProgress
+    from pytest_ftgate.report.watch import progress_for
     from pytest_ftgate.selection import run_stage
 
-    return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, config.stash[SHARED], LiveProgress(config))
+    shared = config.stash[SHARED]
+    return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, shared, progress_for(config, shared))
 
 
 def _gates_of(items: Iterable[pytest.Item]) -> list[tuple[EvalSet, GateSpec]]:
@@ -268,10 +269,11 @@ class ControllerHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         if not self._in_workers:  # what workers say at the end of their collection is shown by nobody
-            reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
-            for line in self._controller.before(ids) if reporter else ():
-                reporter.ensure_newline()
-                reporter.write_line(line)
+            from pytest_ftgate.report.watch import say
+
+            has_terminal = self._config.pluginmanager.has_plugin("terminalreporter")
+            for line in self._controller.before(ids) if has_terminal else ():
+                say(self._config, line)
         self._in_workers = True
         self._controller.select(ids)
 
@@ -285,10 +287,13 @@ class ControllerHooks:
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # inside the terminal's own wrapper, which ends the progress line
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        from pytest_ftgate.report.watch import watching
+
         self._count(session)
         self._controller.begin()
         try:
-            result = yield
+            with watching(self._config, self._config.stash[SHARED]):
+                result = yield
         except (session.Failed, session.Interrupted):  # -x, --maxfail and --sw end it so; what was judged still counts
             if self._controller.has_judged:
                 self._emit(session)

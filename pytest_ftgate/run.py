@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Callable, Iterable, Set
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from evalsets.errors import InputError
-from evalsets.files import write_text
 from evalsets.types import EvalSet, GateSpec, Json
 from pytest_ftgate.attempts import Attempt
 from pytest_ftgate.contamination import judge_with_leaks
 from pytest_ftgate.corroboration import corroborate as weigh
 from pytest_ftgate.corroboration import with_corroboration
-from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.errors import BY_NAME, FolderError, FtgateError
 from pytest_ftgate.gates import GateInput, error_verdict
 from pytest_ftgate.measure import Levels
 from pytest_ftgate.overlap_gate import Overlaps, judge_overlap
@@ -25,6 +22,7 @@ from pytest_ftgate.preflight import hopeless_verdict
 from pytest_ftgate.prompting import question_text
 from pytest_ftgate.scoring import needed_labels
 from pytest_ftgate.settled import Looks, as_far_as_settled, cannot_stop, in_order
+from pytest_ftgate.shared import one_at_a_time, read_shared, write_shared
 from pytest_ftgate.stage import StageResult, Stopping, Work
 from pytest_ftgate.store import from_json, to_json
 from pytest_ftgate.types import Verdict
@@ -80,40 +78,50 @@ def shared_stage(directory: Path, compute: Callable[[], StageResult]) -> StageRe
     Raises FtgateError, the recorded one too: a load that failed is not tried again by every worker.
     """
     target = directory / STAGE_FILE
-    with FileLock(directory / "ftgate-stage.lock"):
+    with one_at_a_time(directory, "ftgate-stage.lock"):
         if not target.is_file():
-            try:
-                _record(target, {"result": _to_json(compute())})
-            except FtgateError as error:
-                _record(target, {"error": {"message": error.message, "fix": error.fix}})
-            except Exception as error:
-                # A defect, or a library's own error: shown with its traceback here, and not tried again elsewhere.
-                message = f"the stage broke in another process: {type(error).__name__}: {str(error)[:300]}"
-                _record(target, {"error": {"message": message, "fix": "run without -n to see where"}})
-                raise
-        loaded = json.loads(target.read_text(encoding="utf-8"))
+            _compute_into(target, compute)
+        loaded = read_shared(target)
     if "error" in loaded:
-        raise FtgateError(loaded["error"]["message"], loaded["error"]["fix"])
+        told = loaded["error"]
+        raise BY_NAME.get(told["kind"], FtgateError)(told["message"], told["fix"])
     return _from_json(loaded["result"])
 
 
-def _record(target: Path, content: dict[str, Any]) -> None:
-    write_text(target, json.dumps(content, allow_nan=False))
+def _compute_into(target: Path, compute: Callable[[], StageResult]) -> None:
+    try:
+        write_shared(target, {"result": _to_json(compute())})
+    except FtgateError as error:  # also where there is no room for the answers: there may be for this
+        _record_failure(target, error)
+        raise
+    except Exception as error:
+        # A defect, or a library's own error: shown with its traceback here, and not tried again elsewhere.
+        message = f"the stage broke in another process: {type(error).__name__}: {str(error)[:300]}"
+        _record_failure(target, FtgateError(message, "run without -n to see where"))
+        raise
+
+
+def _record_failure(target: Path, error: FtgateError) -> None:
+    with contextlib.suppress(FolderError):  # then every process finds out for itself
+        write_shared(target, {"error": {"kind": type(error).__name__, "message": error.message, "fix": error.fix}})
 
 
 def shared_attempt(directory: Path, evalset: str, compute: Callable[[], Attempt]) -> Attempt:
-    """Count once, in the first process that comes here: all gates of an eval set are judged at one level."""
+    """Count once, in the first process that comes here: all gates of an eval set are judged at one level.
+
+    Raises FolderError.
+    """
     target = directory / ATTEMPT_FILE.format(evalset)
-    with FileLock(directory / "ftgate-attempt.lock"):
+    with one_at_a_time(directory, "ftgate-attempt.lock"):
         if not target.is_file():
-            _record(target, compute().to_json())
-        return Attempt.from_json(json.loads(target.read_text(encoding="utf-8")))
+            write_shared(target, compute().to_json())
+        return Attempt.from_json(read_shared(target))
 
 
 def read_attempts(directory: Path, evalsets: Iterable[str]) -> list[Attempt]:
     """What `shared_attempt` counted for these eval sets; those that were not judged are left out."""
     files = [directory / ATTEMPT_FILE.format(name) for name in evalsets]
-    return [Attempt.from_json(json.loads(f.read_text(encoding="utf-8"))) for f in files if f.is_file()]
+    return [Attempt.from_json(read_shared(f)) for f in files if f.is_file()]
 
 
 def read_stage(directory: Path) -> StageResult | None:
@@ -121,7 +129,7 @@ def read_stage(directory: Path) -> StageResult | None:
     target = directory / STAGE_FILE
     if not target.is_file():
         return None
-    loaded = json.loads(target.read_text(encoding="utf-8"))
+    loaded = read_shared(target)
     return _from_json(loaded["result"]) if "result" in loaded else None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from evalsets.errors import InputError
 from evalsets.types import EvalSet, GateSpec, Json
+from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.session import STORE, Session
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def before(session: Session, gates: Gates, shared: Path) -> list[str]:
         found = noise_of(measured, evalset, base=base) if measured else None
         return found.flip_rate if found else 0.0
 
-    known = [(evalset, gate, levels.alpha) for evalset, gate, levels in _in_force(session, gates, shared)]
+    try:
+        known = [(evalset, gate, levels.alpha) for evalset, gate, levels in _in_force(session, gates, shared)]
+    except FtgateError as error:  # the gates say so again, as ERRORs
+        return [*said, f"ftgate: {error}"]
     return [*said, *warnings_before(known, noise=noise, judge_hopeless=session.judge_hopeless)]
 
 

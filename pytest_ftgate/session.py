@@ -166,19 +166,24 @@ class Session:
         from pytest_ftgate.gates import error_verdict
         from pytest_ftgate.run import judge_gate
 
+        name = f"{evalset.name}::{gate.kind}"
         if self.policy_changed:
-            why, name = "policy or eval sets were changed while the run was starting", f"{evalset.name}::{gate.kind}"
+            why = "policy or eval sets were changed while the run was starting"
             return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")
         strict = self.subset.of(self.held(evalset))
         used = next(each for each in strict.gates if each.kind == gate.kind)
-        attempt = self.attempt(evalset, shared) if is_counted(gate.kind) else None
+        try:
+            attempt = self.attempt(evalset, shared) if is_counted(gate.kind) else None
+            levels = self.levels(evalset, shared)
+        except FtgateError as error:
+            return error_verdict(name, gate.kind, error.message, error.fix, reason=type(error).__name__)
         if attempt is not None and (refused := refuse(attempt, evalset, used)):
             return refused
         verdict = judge_gate(
             strict,
             used,
             overlaps,
-            self.levels(evalset, shared),
+            levels,
             stage,
             corroborate=self.corroborate,
             judge_hopeless=self.judge_hopeless,

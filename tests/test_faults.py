@@ -23,7 +23,7 @@ POINTS = {
     "os.replace": "stage record, --ft-json, receipt",
     "pytest_ftgate.store.Store.append": "answers kept",
     "pytest_ftgate.store.Store.load": "answers looked up",
-    "pytest_ftgate.run._record": "the stage, for other processes",
+    "pytest_ftgate.run.write_shared": "the stage, for other processes",
     "pytest_ftgate.run._from_json": "the stage, read back",
     "pytest_ftgate.controller.Controller._write_json": "--ft-json",
     "pytest_ftgate.proof.Draft": "receipt, written",

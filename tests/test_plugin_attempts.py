@@ -19,14 +19,18 @@ def policy(project: Project, name: str, text: str) -> None:
     path.write_text(f"{path.read_text()}attempts: {text}\n", encoding="utf-8")
 
 
-def judge(project: Project, *args: str, model: str = "good") -> Run:
-    """Another model: the same weights under another configuration file, so another candidate that also passes."""
+def another(project: Project, model: str) -> None:
+    """The same weights under another configuration file, so another candidate that also passes."""
     other = project.root / "runs" / model
     if not other.exists():
         shutil.copytree(project.root / "runs" / "good", other)
         (other / "ftgate.json").unlink()
         config = other / "adapter_config.json"
         config.write_text(config.read_text() + "\n" * len(model))
+
+
+def judge(project: Project, *args: str, model: str = "good") -> Run:
+    another(project, model)
     return project.run(f"--ft-model=runs/{model}", "--ft-base=base", "--ft-json=v.json", "--ft-verdict=require", *args)
 
 
@@ -142,11 +146,49 @@ def test_a_run_that_was_overtaken_by_another_is_not_judged(project: Project) -> 
             append_entries(Path(__file__).parent, other)
         """.replace("\n        ", "\n"),
     )
-    run = judge(project, folder, model="second")
+    run = judge(project, folder, "--ft-html=r.html", model="second")
     assert (run.code, set(run.outcomes.values())) == (21, {"ERROR"})
     assert read_ledger(project.root).entries[-1].index == 3  # a look all the same
+    assert attempts(run) == {"target": (3, pytest.approx(0.05 / 12))}
+    assert "attempts  target 3 (harmonic, alpha 0.0042, refused)" in run.out
+    said = (
+        "target: attempt 3 on these examples, refused: another run was counted on these examples while this one was "
+        "judged at alpha 0.0083; as attempt 3 it has 0.0042. Fix: run again"
+    )
+    assert said in run.out
+    assert said in (project.root / "r.html").read_text()
+    assert "all attempts together" not in run.out
     (project.root / "conftest.py").unlink()
     assert attempts(judge(project, folder, model="second")) == {"target": (3, pytest.approx(0.05 / 12))}
+
+
+AT_ONCE = """
+import os
+import pytest
+
+def pytest_runtest_teardown(item):
+    if not os.environ.get("OTHER"):
+        os.environ["OTHER"] = "1"
+        assert pytest.main(["evals", "--ft-model=runs/other", "--ft-base=base", "-p", "no:cacheprovider"]) == 0
+"""
+
+
+@pytest.mark.parametrize(("spend", "level", "code"), [("harmonic", 0.05 / 6, 21), ("fixed-budget:2", 0.025, 0)])
+def test_of_two_runs_at_once_only_one_has_the_first_share(
+    project: Project, monkeypatch: Any, spend: str, level: float, code: int
+) -> None:
+    """Both are counted before either is written down; where every attempt has the same share, both are judged."""
+    folder = alone(project, "target", f"{{spend: '{spend}'}}")
+    another(project, "other")
+    project.write("conftest.py", AT_ONCE)
+    monkeypatch.setenv("OTHER", "")
+    run = judge(project, folder)
+    first, second = read_ledger(project.root).entries
+    assert (first.index, first.alpha, first.outcomes) == (1, 0.025, {"accuracy": "PASS", "beats_baseline": "PASS"})
+    assert (second.index, second.alpha) == (2, pytest.approx(level))
+    assert (run.code, bool(second.outcomes)) == (code, code == 0)
+    assert attempts(run) == {"target": (2, pytest.approx(level))}
+    assert ("refused" in run.out) == (code != 0)
 
 
 def test_a_run_that_was_stopped_has_looked(project: Project) -> None:

@@ -19,6 +19,8 @@ def _terms(attempt: Attempt) -> str:
     terms = [attempt.entry.spend]
     if attempt.spends:
         terms.append(f"alpha {attempt.entry.alpha:.2g}")
+    if attempt.refused:
+        terms.append("refused")
     return ", ".join([*terms, *(["sealed"] if attempt.sealed else [])])
 
 
@@ -44,6 +46,8 @@ def _sentences(attempt: Attempt, alpha: float) -> list[str]:
     if attempt.problem:
         return said
     number = f"attempt {entry.index} on these examples" + (" (the same as before)" if attempt.repeated else "")
+    if attempt.refused:
+        return [*said, f"{number}, refused: {attempt.refused}"]
     if not attempt.spends:
         return [*said, f"{number}: {_inflation(attempt, alpha)}"] if entry.index > 1 else said
     if entry.alpha == 0.0:
