@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -262,6 +263,9 @@ def open_session(
             base_cache=root / CACHE_FILE,
             rehash=option.ft_rehash,
         )
+        if root in (candidate.path, candidate.base_path):  # before its folder is looked at: it must not change later
+            with contextlib.suppress(OSError):
+                (root / CACHE_FILE).parent.mkdir(mode=0o700, exist_ok=True)
         policy = load_in_force(where, required, compare=prove)
         if prove:
             check_recorded_files(candidate)

@@ -265,3 +265,11 @@ def test_a_base_that_changes_while_it_climbs_the_ladder(
     assert cli.main(["ladder", "evals/target.eval.yaml", "--base", "base", "--device", "cpu"]) == 4
     assert "changed while they were being used: config.json" in capsys.readouterr().err
     assert answers(project) == {}
+
+
+def test_eval_sets_may_lie_in_the_folder_of_the_base(project: Project) -> None:
+    """What the run itself makes there is no change of the model."""
+    shutil.copytree(project.root / "evals", project.root / "base" / "evals")
+    run = project.run("--rootdir=base", "base/evals", "--ft-model=runs/good", "--ft-verdict=require")
+    assert run.code == 0
+    assert (project.root / "base" / ".ftgate" / "cache").is_dir()
