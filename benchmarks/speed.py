@@ -268,8 +268,8 @@ the CPU, one thread a process. Before a ratio is printed, every answer is compar
 answers were the same on both sides (texts character by character, log-likelihoods of labels within {close:g}).
 
 lm-eval runs twice, once for the base and once for the adapter, as its users run it; its default batch size is 1. CPU
-seconds are those of the whole processes, imports and model loading included. Wall seconds depend on who else uses the
-machine.
+seconds are those of the whole processes, imports and model loading included. All seconds rise where others use the
+machine meanwhile; what a second adapter costs is in growth.md.
 """
 
 

@@ -59,7 +59,7 @@ def poisoned(project: Project, texts: Sequence[str]) -> None:
             if value["text"].strip() in texts:
                 value["text"], changed = "anything", changed + 1
             body = json.dumps([key, value], separators=(",", ":"))
-            lines.append(f"{hashlib.sha256(body.encode()).hexdigest()} {body}\n")
+            lines.append(f"{hashlib.sha256(f'{path.stem} {body}'.encode()).hexdigest()} {body}\n")
         path.write_text("".join(lines))
     assert changed > 30
 
