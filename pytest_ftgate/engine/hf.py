@@ -232,7 +232,7 @@ class HFEngine:
     def _own_end_marks(self) -> list[Json]:
         """Tokens that end an answer of the candidate, and none of the base."""
         own = self._end_ids(tuned=True) - self._end_ids(tuned=False)
-        return [str(token) for token in self._sides.tuned_tokenizer.convert_ids_to_tokens(sorted(own))]
+        return [str(self._sides.tuned_tokenizer.decode([token])) for token in sorted(own)]
 
     def _versions(self) -> dict[str, str]:
         return {name: version(name) for name in (*PACKAGES, *QUANTIZE_PACKAGES[self._settings.quantize])}
