@@ -269,7 +269,8 @@ answers were the same on both sides (texts character by character, log-likelihoo
 
 lm-eval runs twice, once for the base and once for the adapter, as its users run it; its default batch size is 1. CPU
 seconds are those of the whole processes, imports and model loading included. All seconds rise where others use the
-machine meanwhile; what a second adapter costs is in growth.md.
+machine meanwhile, and so do ratios of runs at different moments, by up to a quarter on a shared one; what a second
+adapter costs is in growth.md.
 """
 
 
