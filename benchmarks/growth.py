@@ -48,7 +48,7 @@ def main() -> None:
 def _document(folder: Path, scale: float) -> str:
     base = demo_base(folder)
     first, second = (random_adapter(base, folder / "runs" / f"a{seed}", seed=seed) for seed in (1, 2))
-    work = Work("growth", folder, base, (first, second), ())
+    work = Work("growth", folder, base, first, ())
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     counts = [max(50, round(n * scale)) for n in EXAMPLES]
     some = max(50, round(500 * scale))
@@ -56,7 +56,7 @@ def _document(folder: Path, scale: float) -> str:
         _table(work, "Examples", counts, [_size(n) for n in counts], "examples; one rung of 4 shots"),
         _table(work, "Rungs", RUNGS, [_size(some, rungs=k) for k in RUNGS], f"rungs of 4 to 11 shots; {some} examples"),
         _table(work, "Shared prefix", SHOTS, [_size(some, shots=k) for k in SHOTS], f"shots; {some} examples"),
-        _second_adapter(work, [(max(50, round(n * scale)), rungs) for n, rungs in SECOND]),
+        _second_adapter(work, second, [(max(50, round(n * scale)), rungs) for n, rungs in SECOND]),
     ]
     head = paragraphs(HEAD.format(where=surroundings()))
     return "\n\n".join([head, "\n".join(table.markdown() for table in tables)])
@@ -72,12 +72,12 @@ def _table(work: Work, title: str, steps: Sequence[int], sizes: Sequence[Size], 
     return Table(title, f"First column: {what}.", ["n", "CPU s", "over the first row", "peak MiB"], rows)
 
 
-def _second_adapter(work: Work, jobs: Sequence[tuple[int, int]]) -> Table:
+def _second_adapter(work: Work, second: Path, jobs: Sequence[tuple[int, int]]) -> Table:
     rows = []
     for examples, rungs in jobs:
         size = Size(examples, examples // 2, examples // 4, examples // 4, 16, 24, rungs)
         cold = _run(work, size)
-        warm = ours(work, work.adapters[1])
+        warm = ours(work, second)
         row = [f"{examples:,}", str(rungs), f"{cold.cpu:.0f}", f"{warm.cpu:.0f}", f"{warm.cpu / cold.cpu:.0%}"]
         rows.append(row)
         print(f"  second adapter: {warm.cpu:.0f} CPU-s", flush=True)
@@ -97,7 +97,7 @@ def _row(step: int, cost: Cost, first: Cost) -> list[str]:
 def _run(work: Work, size: Size) -> Cost:
     write_evalsets(work.folder, size)
     fresh(work)
-    cost = ours(work, work.adapters[0])
+    cost = ours(work, work.adapter)
     print(f"  {size}: {cost.cpu:.0f} CPU-s, {cost.memory:.0f} MiB", flush=True)
     return cost
 

@@ -48,7 +48,7 @@ class Work:
     name: str
     folder: Path
     base: Path
-    adapters: tuple[Path, Path]
+    adapter: Path
     evalsets: tuple[EvalSet, ...]
 
 
@@ -56,11 +56,11 @@ def prepare(name: str, size: Size, folder: Path) -> Work:
     """Models and eval sets of one part of the benchmark."""
     folder.mkdir(parents=True, exist_ok=True)
     base = demo_base(folder) if name == "demo" else big_base(folder)
-    adapters = tuple(random_adapter(base, folder / "runs" / f"a{seed}", seed=seed) for seed in (1, 2))
+    adapter = random_adapter(base, folder / "runs" / "a1", seed=1)
     evals = write_evalsets(folder, size)
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     evalsets = tuple(load_evalset(path) for path in sorted(evals.glob("*.eval.yaml")))
-    return Work(name, folder, base, (adapters[0], adapters[1]), evalsets)
+    return Work(name, folder, base, adapter, evalsets)
 
 
 def ours(work: Work, adapter: Path, *select: str) -> Cost:
@@ -77,7 +77,7 @@ def fresh(work: Work) -> None:
     shutil.rmtree(work.folder / ".ftgate", ignore_errors=True)
 
 
-def our_answers(work: Work, adapter: Path) -> Mapping[str, Mapping[str, Mapping[str, Generation]]]:
+def our_answers(work: Work) -> Mapping[str, Mapping[str, Mapping[str, Generation]]]:
     """What the last run stored: nothing is generated here."""
     from pytest_ftgate.engine.hf import HFEngine
     from pytest_ftgate.engine.hf_load import Settings
@@ -87,7 +87,7 @@ def our_answers(work: Work, adapter: Path) -> Mapping[str, Mapping[str, Mapping[
     from pytest_ftgate.stage import run_stage
 
     engine = HFEngine(
-        resolve_candidate(str(adapter), str(work.base), work.folder), Settings("auto", "auto", "none", 64)
+        resolve_candidate(str(work.adapter), str(work.base), work.folder), Settings("auto", "auto", "none", 64)
     )
     selected = [(evalset, gate) for evalset in work.evalsets for gate in evalset.gates]
     result = run_stage(
@@ -103,7 +103,7 @@ def theirs(work: Work, python: Path, batch: int, tasks: Mapping[str, Sequence[st
     """lm-eval over the base's tasks, then over the adapter's; side -> cost."""
     costs = {}
     for side, names in tasks.items():
-        adapter = work.adapters[0] if side == "candidate" else None
+        adapter = work.adapter if side == "candidate" else None
         out = work.folder / "lm-eval" / f"{tag}-{side}-{batch}"
         command = speed_lmeval.command(python, names, work.folder / "tasks", work.base, adapter, batch, out)
         costs[side] = run(command, folder=work.folder, log=work.folder / f"lm-eval-{tag}-{side}-{batch}.log")
@@ -134,7 +134,7 @@ def _asked(work: Work) -> list[tuple[EvalSet, System]]:
 
 def compare(work: Work, batch: int) -> list[str]:
     """Number of answers that are the same on both sides, per System. Raises SystemExit where one differs."""
-    answers, lines = our_answers(work, work.adapters[0]), []
+    answers, lines = our_answers(work), []
     for evalset, system in _asked(work):
         mine = answers[evalset.name][system.name]
         side, task = "candidate" if system.tuned else "base", speed_lmeval.task_name(evalset, system)
@@ -175,7 +175,7 @@ class Result:
 def measure(work: Work, python: Path, batches: Sequence[int]) -> Result:
     """Run everything once, compare every answer, and only then give costs."""
     fresh(work)
-    cold = ours(work, work.adapters[0])
+    cold = ours(work, work.adapter)
     print(f"  ours, cold: {cold.cpu:.0f} CPU-s", flush=True)
     tasks = write_tasks(work)
     lm_eval: dict[int, dict[str, Cost]] = {}
@@ -204,7 +204,7 @@ def _cheapest(work: Work, *select: str) -> Cost:
     costs = []
     for _ in range(REPEATS):
         fresh(work)
-        costs.append(ours(work, work.adapters[0], *select))
+        costs.append(ours(work, work.adapter, *select))
     return min(costs, key=lambda cost: cost.cpu)
 
 
@@ -213,7 +213,7 @@ def _work_done(work: Work) -> Iterator[speed_limits.Asked]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(work.base)
-    answers = our_answers(work, work.adapters[0])
+    answers = our_answers(work)
     for evalset, system in _asked(work):
         coded = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in LABELS.get(evalset.name, ())]
         inside = sum(len(label) - 1 for label in coded)

@@ -36,8 +36,9 @@ class Controller:
         self._shared = shared
         self.broken_files: list[str] = []
         self.problems: list[str] = []
-        self.is_interrupted = False
         """What could not be written; a report that fails does not change the verdict."""
+        self.is_interrupted = False
+        """Whether Ctrl-C ended the run."""
         self._files = {file.path.resolve(): file for file in session.required}
         self._selected: set[str] = set()
         self._verdicts: dict[str, Verdict] = {}

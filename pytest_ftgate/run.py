@@ -181,7 +181,7 @@ def evalset_facts(evalset: EvalSet) -> dict[str, Json]:
 
 
 def _to_json(result: StageResult) -> dict[str, Any]:
-    value = {**asdict(replace(result, generations={})), "generations": {}}
+    value = asdict(replace(result, generations={}))
     for evalset, systems in result.generations.items():
         value["generations"][evalset] = {
             system: {example: to_json(generation) for example, generation in answers.items()}

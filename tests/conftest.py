@@ -20,7 +20,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 from hypothesis import settings
+from pages import make_run
 from tinymodel import World, make_world
+
+from pytest_ftgate.report.data import ReportData
 
 # A busy machine must not turn a property red.
 settings.register_profile("ftgate", deadline=None)
@@ -145,3 +148,15 @@ def only(project: Project) -> OneGate:
         return folder.name
 
     return make
+
+
+@pytest.fixture(scope="module")
+def blocked() -> ReportData:
+    """What the report of a run that must not ship is made from."""
+    return make_run(ship=False)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> ReportData:
+    """As `blocked`, of a run that may ship."""
+    return make_run(ship=True)

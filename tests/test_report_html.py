@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pages import Page, answers_for, count, make_run, report, said, tickets
+from pages import Page, answers_for, count, report, said, tickets
 
 from pytest_ftgate.gates import error_verdict
 from pytest_ftgate.report.data import ReportData
@@ -21,16 +21,6 @@ from pytest_ftgate.run import STAGE_FILE, read_stage, shared_stage
 from pytest_ftgate.stage import StageResult
 from pytest_ftgate.types import Verdict
 from pytest_ftgate.verdict import Decision
-
-
-@pytest.fixture(scope="module")
-def blocked() -> ReportData:
-    return make_run(ship=False)
-
-
-@pytest.fixture(scope="module")
-def shipped() -> ReportData:
-    return make_run(ship=True)
 
 
 def test_sections_come_in_the_order_of_every_report(blocked: ReportData) -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from pages import Page, answers_for, make_run, plain_rows, report, said, tickets
+from pages import Page, answers_for, plain_rows, report, said, tickets
 
 from evalsets.types import ScorerSpec
 from pytest_ftgate.gates import scores_of
@@ -14,17 +14,6 @@ from pytest_ftgate.report.data import Answer, ExampleRow, ReportData
 from pytest_ftgate.report.html import render_html
 from pytest_ftgate.report.rows import by_importance, example_rows, flips_of
 from pytest_ftgate.report.rowsection import MAX_BYTES, MAX_ROWS
-
-
-@pytest.fixture(scope="module")
-def blocked() -> ReportData:
-    return make_run(ship=False)
-
-
-@pytest.fixture(scope="module")
-def shipped() -> ReportData:
-    return make_run(ship=True)
-
 
 # --- Rows -------------------------------------------------------------------------------------------------------------
 

@@ -9,24 +9,13 @@ import re
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pages import Page, make_run
+from pages import Page
 
 from pytest_ftgate.report.data import Answer, ExampleRow, ReportData
 from pytest_ftgate.report.html import render_html
 from pytest_ftgate.report.markup import Html, el
 from pytest_ftgate.types import Verdict
 from pytest_ftgate.verdict import Decision
-
-
-@pytest.fixture(scope="module")
-def blocked() -> ReportData:
-    return make_run(ship=False)
-
-
-@pytest.fixture(scope="module")
-def shipped() -> ReportData:
-    return make_run(ship=True)
-
 
 # --- Untrusted text ---------------------------------------------------------------------------------------------------
 

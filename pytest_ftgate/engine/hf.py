@@ -165,11 +165,11 @@ class HFEngine:
         """Answers in order; None where memory ran out (the frames that hold it are gone by then)."""
         import torch
 
+        tokenizer, ends = self._tokenizer(tuned=tuned), self._end_ids(tuned=tuned)
         try:
-            answers, sums = self._answer(model, batch, prefix, tuned=tuned)
+            answers, sums = self._answer(model, batch, prefix, ends, tuned=tuned)
         except torch.OutOfMemoryError:
             return None
-        tokenizer, ends = self._tokenizer(tuned=tuned), self._end_ids(tuned=tuned)
         made = []
         for place, asked in enumerate(batch):
             named = zip(asked.request.labels, sums[place], strict=True)
@@ -181,12 +181,12 @@ class HFEngine:
         return made
 
     def _answer(
-        self, model: Any, batch: Sequence[_Asked], prefix: int, *, tuned: bool
+        self, model: Any, batch: Sequence[_Asked], prefix: int, ends: set[int], *, tuned: bool
     ) -> tuple[list[list[int]], list[list[float]]]:
-        """New tokens of each row, and the log-probabilities of its labels."""
+        """New tokens of each row, which `ends` end, and the log-probabilities of its labels."""
         first, tokenizer = batch[0].request, self._tokenizer(tuned=tuned)
         prompts, given = [each.request.token_ids for each in batch], [each.labels for each in batch]
-        ends, ended, new = self._end_ids(tuned=tuned), at_stop(tokenizer, first.stop), first.max_new_tokens
+        ended, new = at_stop(tokenizer, first.stop), first.max_new_tokens
         nothing: list[list[int]] = [[] for _ in batch]
         if self._unshared:
             pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
