@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-# Before torch is imported: no test needs more than one thread, and none may reach a hub.
-os.environ["OMP_NUM_THREADS"] = "1"
+# Before torch is imported: no test needs more than one thread (who sets another number gets it), and none may reach a hub.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

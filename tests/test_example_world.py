@@ -53,7 +53,7 @@ def test_files_are_reproduced_byte_for_byte(tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLE / "make_data.py"), "--out", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, env={"PYTHONHASHSEED": "7", "PATH": ""})
     written = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*.jsonl")}
-    committed = {str(path.relative_to(EXAMPLE)): path.read_bytes() for path in EXAMPLE.glob("*/*.jsonl")}
+    committed = {str(path.relative_to(EXAMPLE)): path.read_bytes() for path in EXAMPLE.glob("[!.]*/*.jsonl")}
     assert sorted(written) == sorted(committed)
     assert [name for name in written if written[name] != committed[name]] == []
 

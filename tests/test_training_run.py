@@ -23,6 +23,8 @@ from training.preflight import check
 from training.train import Finished, TrainingFailed, train
 
 ROOT = Path(__file__).parents[1]
+GREEN = '{"color": "green"}'
+"""What the trained model should answer to `prompt_ids`; the base names the boat."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,12 +87,15 @@ def loaded(base: Path, adapter: Path | None = None) -> Any:
     return model if adapter is None else PeftModel.from_pretrained(model, adapter)
 
 
-def answer_of(model: Any, base: Path) -> str:
+def nats_of(model: Any, base: Path, answer: str) -> float:
+    """Log-probability of `answer` after the prompt, in nats."""
+    import torch
     from transformers import AutoTokenizer
 
-    ids = prompt_ids(base)
-    out = model.generate(input_ids=ids, max_new_tokens=16, do_sample=False)
-    return str(AutoTokenizer.from_pretrained(base).decode(out[0, ids.shape[1] :]))
+    ids, wanted = prompt_ids(base), AutoTokenizer.from_pretrained(base)(answer, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        logits = model.eval()(torch.cat([ids, wanted], dim=1)).logits[0, ids.shape[1] - 1 : -1]
+    return float(logits.log_softmax(-1).gather(-1, wanted[0][:, None]).sum())
 
 
 def test_the_loss_falls(project: Path) -> None:
@@ -101,9 +106,11 @@ def test_the_loss_falls(project: Path) -> None:
     assert [entry["step"] for entry in log] == [1, 10, 20, 30, 32]
 
 
-def test_the_adapter_changes_the_answers(project: Path, base: Path) -> None:
-    assert answer_of(loaded(base), base) == '{"thing": "boat", "color": ""}<|end|>'
-    assert answer_of(loaded(base, project / "runs" / "a"), base).startswith('{"color": "')
+def test_the_adapter_makes_the_trained_answer_likelier(project: Path, base: Path) -> None:
+    """A margin, not a text: which token wins a close race depends on the order in which a processor sums."""
+    before = nats_of(loaded(base), base, GREEN)
+    after = nats_of(loaded(base, project / "runs" / "a"), base, GREEN)
+    assert after > before + 5.0
 
 
 def test_reloading_reproduces_the_trained_model_exactly(project: Path, base: Path) -> None:
@@ -198,7 +205,7 @@ def test_full_fine_tuning_writes_a_model(tmp_path: Path, base: Path) -> None:
     finished = run(path)
     model = tmp_path / "runs" / "a"
     assert finished.last_loss < 0.5 < finished.first_loss
-    assert answer_of(loaded(model), base).startswith('{"color": "')
+    assert nats_of(loaded(model), base, GREEN) > nats_of(loaded(base), base, GREEN) + 5.0
     weights = base_digests(base)
     changed = [name for name, digest in base_digests(model).items() if digest != weights[name]]
     assert changed == ["model.safetensors"]
@@ -341,7 +348,7 @@ def test_two_processes_write_one_adapter(tmp_path: Path, base: Path) -> None:
     manifest = read_manifest(tmp_path / "runs" / "a")
     assert manifest is not None
     assert manifest.hyperparameters["processes"] == 2
-    assert answer_of(loaded(base, tmp_path / "runs" / "a"), base).startswith('{"color": "')
+    assert nats_of(loaded(base, tmp_path / "runs" / "a"), base, GREEN) > nats_of(loaded(base), base, GREEN) + 5.0
     assert [entry.name for entry in (tmp_path / "runs").iterdir()] == ["a"]
 
 
