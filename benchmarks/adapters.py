@@ -21,16 +21,16 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.tables import Table
-from evalsets.loader import load_evalset
-from evalsets.types import EvalSet
-from pytest_ftgate.identity import Candidate
-from pytest_ftgate.measure import Levels
-from pytest_ftgate.overlap_gate import Overlaps
-from pytest_ftgate.required import read_files
-from pytest_ftgate.run import judge_gate
-from pytest_ftgate.stage import StageResult
-from pytest_ftgate.types import Generation, Verdict
-from pytest_ftgate.verdict import Decision, RunFacts, decide
+from pytest_ftgate.answers.stage import StageResult
+from pytest_ftgate.evalset.discovery import read_files
+from pytest_ftgate.evalset.loader import load_evalset
+from pytest_ftgate.evalset.types import EvalSet
+from pytest_ftgate.gates.decision import Decision, RunFacts, decide
+from pytest_ftgate.gates.measure import Levels
+from pytest_ftgate.gates.overlap import Overlaps
+from pytest_ftgate.model.identity import Candidate
+from pytest_ftgate.results import Generation, Verdict
+from pytest_ftgate.run.judging import judge_gate
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "adapters.md"
 ALPHA = 0.05

@@ -16,13 +16,13 @@ from unittest import mock
 from benchmarks.measured import surroundings
 from benchmarks.speed_work import DEMO, random_adapter
 from benchmarks.tables import Table, paragraphs
-from evalsets.loader import load_evalset
-from pytest_ftgate.engine import support
-from pytest_ftgate.engine.hf import HFEngine
-from pytest_ftgate.engine.hf_load import Settings
-from pytest_ftgate.engine.protocol import Request
-from pytest_ftgate.identity import resolve_candidate
-from pytest_ftgate.prompting import build_prompts, systems_for
+from pytest_ftgate.answers.engine import support
+from pytest_ftgate.answers.engine.hf import HFEngine
+from pytest_ftgate.answers.engine.hf_load import Settings
+from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.prompting import build_prompts, systems_for
+from pytest_ftgate.evalset.loader import load_evalset
+from pytest_ftgate.model.identity import resolve_candidate
 
 PRECISIONS = {"float32": ("float32", "none"), "bfloat16": ("bfloat16", "none"), "nf4": ("bfloat16", "nf4")}
 BATCH = 64
@@ -46,7 +46,7 @@ of {batch} on a shared prefix.
 
 In float32 a difference would be a defect. In 16 and in 4 bits sums come out otherwise in another order, and where two
 tokens are nearly as likely the other one may win: both sides of a comparison are asked alike for that reason, and
-`ftgate calibrate` measures how much it is with your base and your questions.
+`pytest-ftgate calibrate` measures how much it is with your base and your questions.
 """
 
 

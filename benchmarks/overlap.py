@@ -20,9 +20,10 @@ from tabulate import tabulate
 from benchmarks.overlap_data import Case, Suite, paraphrases, suites
 from benchmarks.overlap_rules import RULES
 from benchmarks.overlap_speed import examples, measure, scikit_learn, write_rows
-from evalsets.overlap import Finding, Item, OverlapReport, find_overlaps
-from evalsets.overlap.baseline import rate
-from evalsets.types import Message, TrainingRow
+from pytest_ftgate.evalset.types import Message
+from pytest_ftgate.rows.overlap import Finding, Item, OverlapReport, find_overlaps
+from pytest_ftgate.rows.overlap.baseline import rate
+from pytest_ftgate.rows.types import TrainingRow
 
 DEV_SEEDS, HOLD_OUT_SEEDS = (1, 3), (101, 102)
 OWN = 24  # own tokens from which on a copy can be told from chance

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.overlap_language import QUESTIONS, Language
-from evalsets.overlap import Item, OverlapOptions, find_overlaps
+from pytest_ftgate.rows.overlap import Item, OverlapOptions, find_overlaps
 
 PLANTED = 20  # one example in this many stands in the rows
 

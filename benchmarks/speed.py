@@ -22,10 +22,10 @@ from benchmarks.measured import Cost, run, surroundings
 from benchmarks.speed_limits import Least
 from benchmarks.speed_work import LABELS, Size, big_base, demo_base, random_adapter, write_evalsets
 from benchmarks.tables import Table, paragraphs
-from evalsets.loader import load_evalset
-from evalsets.types import EvalSet
-from pytest_ftgate.prompting import System, build_prompts, systems_for
-from pytest_ftgate.types import Generation
+from pytest_ftgate.answers.prompting import System, build_prompts, systems_for
+from pytest_ftgate.evalset.loader import load_evalset
+from pytest_ftgate.evalset.types import EvalSet
+from pytest_ftgate.results import Generation
 
 SIZES = {
     "demo": Size(tickets=2700, general=1500, words=400, phrases=600, shots=16, new_tokens=24),
@@ -79,12 +79,12 @@ def fresh(work: Work) -> None:
 
 def our_answers(work: Work) -> Mapping[str, Mapping[str, Mapping[str, Generation]]]:
     """What the last run stored: nothing is generated here."""
-    from pytest_ftgate.engine.hf import HFEngine
-    from pytest_ftgate.engine.hf_load import Settings
-    from pytest_ftgate.identity import resolve_candidate
-    from pytest_ftgate.run import work_for
-    from pytest_ftgate.session import STORE
-    from pytest_ftgate.stage import run_stage
+    from pytest_ftgate.answers.engine.hf import HFEngine
+    from pytest_ftgate.answers.engine.hf_load import Settings
+    from pytest_ftgate.answers.stage import run_stage
+    from pytest_ftgate.model.identity import resolve_candidate
+    from pytest_ftgate.run.judging import work_for
+    from pytest_ftgate.run.session import STORE
 
     engine = HFEngine(
         resolve_candidate(str(work.adapter), str(work.base), work.folder), Settings("auto", "auto", "none", 64)

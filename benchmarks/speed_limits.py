@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.tables import Table, paragraphs
-from pytest_ftgate.engine.prefix import Tokens, shared_length
+from pytest_ftgate.answers.engine.prefix import Tokens, shared_length
 
 SIDE, ROUNDS = 1024, 5
 COPIED = 2**27

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalsets.types import EvalSet
-from pytest_ftgate.prompting import ChatPrompt, System, TextPrompt, build_prompts
+from pytest_ftgate.answers.prompting import ChatPrompt, System, TextPrompt, build_prompts
+from pytest_ftgate.evalset.types import EvalSet
 
 Texts = Mapping[str, str]
 """example id -> answer"""

@@ -1,4 +1,4 @@
-"""`ftgate`: the verbs around the gate. Each one imports what it needs when it is called."""
+"""`pytest-ftgate`: the verbs around the gate. Each one imports what it needs when it is called."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from pytest_ftgate import __version__
 INTERRUPTED = 130
 
 VERBS = {
-    "ladder": ("pytest_ftgate.ladder_command", "ask the base with every prompt: is there a gap left to train for?"),
-    "plan": ("pytest_ftgate.plan_command", "say what each gate can show with its examples, before a model is loaded"),
-    "train": ("training.__main__", "train an adapter from a YAML file and record what it was trained on"),
-    "overlap": ("evalsets.overlap.command", "find training rows that repeat examples of an eval set"),
-    "split": ("evalsets.split_command", "divide rows into train and held-out so that what repeats never straddles"),
-    "calibrate": ("pytest_ftgate.calibrate", "measure how many answers of the base flip although nothing changed"),
-    "verify": ("pytest_ftgate.receipt.command", "ask whether a receipt says SHIP for exactly these files"),
-    "cache": ("pytest_ftgate.cache_command", "show, verify or clear the stored generations"),
+    "ladder": ("commands.ladder", "ask the base with every prompt: is there a gap left to train for?"),
+    "plan": ("commands.plan", "say what each gate can show with its examples, before a model is loaded"),
+    "train": ("commands.train", "train an adapter from a YAML file and record what it was trained on"),
+    "overlap": ("commands.overlap", "find training rows that repeat examples of an eval set"),
+    "split": ("commands.split", "divide rows into train and held-out so that what repeats never straddles"),
+    "calibrate": ("commands.calibrate", "measure how many answers of the base flip although nothing changed"),
+    "verify": ("commands.verify", "ask whether a receipt says SHIP for exactly these files"),
+    "cache": ("commands.cache", "show, verify or clear the stored generations"),
 }
-"""verb -> (module with `main(argv) -> int`, what it does)"""
+"""verb -> (module below pytest_ftgate with `main(argv) -> int`, what it does)"""
 
 EPILOG = """\
 To judge a model, run pytest itself:
   pytest --ft-model=runs/good evals/
 
-Every verb explains itself: ftgate VERB --help
+Every verb explains itself: pytest-ftgate VERB --help
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Dispatch to a verb; its own `main` parses the rest."""
     parser = argparse.ArgumentParser(
-        prog="ftgate",
+        prog="pytest-ftgate",
         description="Fine-tuning as code under test: what stands around `pytest --ft-model=DIR`.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -50,12 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(given[:1])
     try:
-        module = importlib.import_module(VERBS[args.verb][0])
+        module = importlib.import_module(f"pytest_ftgate.{VERBS[args.verb][0]}")
         return int(module.main(given[1:]))
     except KeyboardInterrupt:
-        print(f"\nftgate {args.verb}: interrupted", file=sys.stderr)
+        print(f"\npytest-ftgate {args.verb}: interrupted", file=sys.stderr)
         return INTERRUPTED
-
-
-if __name__ == "__main__":
-    sys.exit(main())

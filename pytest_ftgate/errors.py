@@ -9,7 +9,7 @@
       +- PromptError     a rung's prompt cannot be built without leaking the evaluated example
       +- ScoringError    an answer could not be turned into a Score or a FormatCheck
 
-Mistakes in files that a user wrote are `evalsets.errors.InputError` instead.
+Mistakes in files that a user wrote are `pytest_ftgate.files.problems.InputError` instead.
 """
 
 from __future__ import annotations

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ftgate.options import OPTIONS
+from pytest_ftgate.run.options import OPTIONS
 
 if TYPE_CHECKING:
     from _pytest._code.code import TerminalRepr
 
-    from evalsets.types import EvalSet, GateSpec
-    from pytest_ftgate.controller import Controller
-    from pytest_ftgate.engine.protocol import Engine
-    from pytest_ftgate.identity import Candidate
-    from pytest_ftgate.overlap_gate import Overlaps
-    from pytest_ftgate.session import Session
-    from pytest_ftgate.stage import StageResult
-    from pytest_ftgate.types import Verdict
+    from pytest_ftgate.answers.engine.protocol import Engine
+    from pytest_ftgate.answers.stage import StageResult
+    from pytest_ftgate.evalset.types import EvalSet, GateSpec
+    from pytest_ftgate.gates.overlap import Overlaps
+    from pytest_ftgate.model.identity import Candidate
+    from pytest_ftgate.results import Verdict
+    from pytest_ftgate.run.controller import Controller
+    from pytest_ftgate.run.session import Session
 
 EVALSET_SUFFIX = ".eval.yaml"
 INFORMATION = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
@@ -49,8 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if not _asks_to_judge(config):
         return
-    from pytest_ftgate import session
     from pytest_ftgate.errors import Unusable
+    from pytest_ftgate.run import session
 
     try:
         config.stash[SESSION] = session.open_session(
@@ -70,8 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker := vars(config).get("workerinput"):
         config.stash[SHARED] = Path(worker["ftgate_shared"])
         return
-    from pytest_ftgate.controller import Controller
-    from pytest_ftgate.shared import make_shared
+    from pytest_ftgate.files.shared_folder import make_shared
+    from pytest_ftgate.run.controller import Controller
 
     try:
         config.stash[SHARED] = shared = make_shared()
@@ -109,7 +109,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
         return config.stash[CONTROLLER].final_status(int(status))
     if status != 0:
         return status
-    from pytest_ftgate.session import status_without_session
+    from pytest_ftgate.run.session import status_without_session
 
     return status_without_session(config.option, int(status))
 
@@ -123,7 +123,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     session = config.stash.get(SESSION, None)
     if session is None:
         return []
-    from pytest_ftgate.selection import before
+    from pytest_ftgate.run.selected_gates import before
 
     return before(session, _gates_of(items), config.stash[SHARED])
 
@@ -138,7 +138,7 @@ class EvalSetCollector(pytest.File):
     """An eval-set file: one item per gate."""
 
     def collect(self) -> Iterable[pytest.Item]:
-        from pytest_ftgate.session import load_for_collection
+        from pytest_ftgate.run.session import load_for_collection
 
         session = self.config.stash.get(SESSION, None)
         evalset, gates = load_for_collection(self.path, session)
@@ -152,7 +152,7 @@ class EvalSetCollector(pytest.File):
     def repr_failure(  # type: ignore[override]  # as pytest's own collectors declare it
         self, excinfo: pytest.ExceptionInfo[BaseException]
     ) -> str | TerminalRepr:
-        from evalsets.errors import InputError
+        from pytest_ftgate.files.problems import InputError
 
         if isinstance(excinfo.value, InputError):
             return str(excinfo.value)
@@ -199,7 +199,7 @@ def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine, ft_overlaps: Ove
     """Every answer that the selected gates need, generated once for all workers."""
     config, gates = request.config, _gates_of(request.session.items)
     from pytest_ftgate.report.watch import progress_for
-    from pytest_ftgate.selection import run_stage
+    from pytest_ftgate.run.selected_gates import run_stage
 
     shared = config.stash[SHARED]
     return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, shared, progress_for(config, shared))
@@ -219,7 +219,7 @@ def ft_overlaps(pytestconfig: pytest.Config) -> Overlaps:
 def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict:
     """What this gate decides; an ERROR or INCONCLUSIVE one stops the item here, as an error and not as a failure."""
     from pytest_ftgate.report.terminal import explain
-    from pytest_ftgate.session import properties
+    from pytest_ftgate.run.session import properties
 
     item, config = request.node, request.config
     used: list[StageResult] = []
@@ -279,7 +279,7 @@ class ControllerHooks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        from pytest_ftgate.session import INTERNAL
+        from pytest_ftgate.run.session import INTERNAL
 
         self._controller.receive(report.nodeid, dict(report.user_properties), failed=report.failed)
         # What only the controller reads stays out of junit.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-# Before torch is imported: no test needs more than one thread (who sets another number gets it), and none may reach a hub.
+# Before torch is imported: one thread, but for who sets another number, and none may reach a hub.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -35,8 +35,8 @@ WARM = (
         "hypothesis",
         "scipy.stats",
         "sklearn.feature_extraction.text",
-        "pytest_ftgate.run",
-        "pytest_ftgate.controller",
+        "pytest_ftgate.run.judging",
+        "pytest_ftgate.run.controller",
         "pytest_ftgate.report.live",
     ),
     *("pytest_ftgate.report.terminal", "pytest_ftgate.report.machine", "pytest_ftgate.report.files"),

@@ -1,4 +1,4 @@
-"""`python -m training CONFIG.yaml` = `ftgate train CONFIG.yaml`."""
+"""`python -m training CONFIG.yaml` = `pytest-ftgate train CONFIG.yaml`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalsets.errors import Problem, TrainingDataError, told_once
-from evalsets.wording import brief, shown
+from pytest_ftgate.files.problems import Problem, TrainingDataError, told_once
+from pytest_ftgate.files.wording import brief, shown
 from training.config import TrainingConfig, load_config
 from training.output import last_checkpoint, partial_dir, planned_warnings, require_free
 from training.plot import PLOT_NAME
 
 if TYPE_CHECKING:
-    from training.ladder import Ladder
     from training.preflight import Checked
+    from training.prompt_first import Ladder
 
 INPUT_ERROR, FAILED, NOT_NEEDED, INTERRUPTED = 4, 1, 3, 130
 
@@ -161,8 +161,8 @@ def _train(options: argparse.Namespace) -> int:
 
 def _climbed(checked: Checked, options: argparse.Namespace) -> Ladder:
     """The ladder of the eval sets; not asked on request, nor again of a run that goes on: its record stands."""
-    from training.ladder import Ladder, climb
     from training.leaks import load_evalsets
+    from training.prompt_first import Ladder, climb
 
     if options.resume:
         before = planned_warnings(checked.config)

@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from evalsets.types import TrainingRow
-from evalsets.wording import listed
+from pytest_ftgate.files.wording import listed
+from pytest_ftgate.rows.types import TrainingRow
 from training.config import TrainingConfig
 from training.data import Encoded, Mix, named
 from training.pairs import pair_warnings

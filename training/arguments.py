@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalsets.errors import Problem, TrainingDataError
-from evalsets.types import Json
-from evalsets.wording import brief, shown
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import Problem, TrainingDataError
+from pytest_ftgate.files.wording import brief, shown
 from training.base import said
 from training.config import TrainingConfig
 from training.device import Device

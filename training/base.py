@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evalsets.digests import BASE_PATTERNS
-from evalsets.errors import Problem, TrainingDataError
-from evalsets.wording import brief, describe, listed, shown
+from pytest_ftgate.files.digests import BASE_PATTERNS
+from pytest_ftgate.files.problems import Problem, TrainingDataError
+from pytest_ftgate.files.wording import brief, describe, listed, shown
 from training.config import TrainingConfig
 
 _JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")

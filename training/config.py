@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from evalsets.errors import InputError, TrainingDataError
-from evalsets.schema import schema_problems
-from evalsets.strictyaml import read_yaml
-from evalsets.types import Json
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import InputError, TrainingDataError
+from pytest_ftgate.files.schema import schema_problems
+from pytest_ftgate.files.strictyaml import read_yaml
 from training.contradictions import contradictions
 
 

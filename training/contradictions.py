@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from evalsets.errors import Problem
-from evalsets.strictyaml import Document, Place
-from evalsets.types import Json
-from evalsets.wording import brief, dotted, shown
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import Problem
+from pytest_ftgate.files.strictyaml import Document, Place
+from pytest_ftgate.files.wording import brief, dotted, shown
 
 Found = Iterator[tuple[Place, str, str]]
 """(place, what, fix)"""

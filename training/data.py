@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalsets.digests import path_sha256
-from evalsets.errors import InputError, Problem, TrainingDataError
-from evalsets.rows import read_rows
-from evalsets.types import Message, TrainingRow
-from evalsets.wording import listed, shown
+from pytest_ftgate.evalset.types import Message
+from pytest_ftgate.files.digests import path_sha256
+from pytest_ftgate.files.problems import InputError, Problem, TrainingDataError
+from pytest_ftgate.files.wording import listed, shown
+from pytest_ftgate.rows.reader import read_rows
+from pytest_ftgate.rows.types import TrainingRow
 from training.config import Data
 
 NAMED = 5
@@ -26,7 +27,7 @@ class RowFile:
 
     path: Path
     sha256: str
-    """By `evalsets.digests.path_sha256`."""
+    """By `pytest_ftgate.files.digests.path_sha256`."""
     rows: int
 
 
@@ -84,8 +85,8 @@ def load_mix(data: Data, *, seed: int) -> Mix:
 
 def _divided(rows: Sequence[TrainingRow], data: Data, *, seed: int) -> tuple[list[TrainingRow], list[TrainingRow]]:
     """(train rows, dev rows), in file order; what repeats is on one side."""
-    from evalsets.overlap import Item
-    from evalsets.split import hold_out
+    from pytest_ftgate.rows.overlap import Item
+    from pytest_ftgate.rows.split import hold_out
 
     try:
         split = hold_out([Item("", row.input, row.output) for row in rows], data.dev_share, seed=seed)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from evalsets.errors import Problem, TrainingDataError
-from evalsets.wording import brief, shown
+from pytest_ftgate.files.problems import Problem, TrainingDataError
+from pytest_ftgate.files.wording import brief, shown
 from training.memory import least_memory
 from training.preflight import Checked
 

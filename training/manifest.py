@@ -9,9 +9,9 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from evalsets.digests import base_digests, text_sha256
-from evalsets.manifest import MANIFEST_VERSION, BaseRecord, Manifest, TrainingFile, read_manifest
-from evalsets.types import Json
+from pytest_ftgate.files.digests import base_digests, text_sha256
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.model.manifest import MANIFEST_VERSION, BaseRecord, Manifest, TrainingFile, read_manifest
 from training.config import TrainingConfig
 from training.preflight import Checked
 

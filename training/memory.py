@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from evalsets.wording import nearest
+from pytest_ftgate.files.wording import nearest
 from training.advice import names
 from training.config import TrainingConfig
 

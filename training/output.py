@@ -10,10 +10,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evalsets.digests import BASE_PATTERNS, directory_digests
-from evalsets.errors import Problem, TrainingDataError
-from evalsets.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
-from evalsets.wording import brief, listed, shown
+from pytest_ftgate.files.digests import BASE_PATTERNS, directory_digests
+from pytest_ftgate.files.problems import Problem, TrainingDataError
+from pytest_ftgate.files.wording import brief, listed, shown
+from pytest_ftgate.model.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 from training.config import TrainingConfig
 from training.manifest import relative_posix
 from training.plot import PLOT_NAME, save_plot

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from evalsets.errors import Problem
-from evalsets.types import Message, TrainingRow
+from pytest_ftgate.evalset.types import Message
+from pytest_ftgate.files.problems import Problem
+from pytest_ftgate.rows.types import TrainingRow
 from training.data import Encoded, named
 
 LONGER_SHARE = 0.8

@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from evalsets.errors import Problem, TrainingDataError
-from evalsets.types import TrainingRow
-from evalsets.wording import brief, listed, shown
+from pytest_ftgate.files.problems import Problem, TrainingDataError
+from pytest_ftgate.files.wording import brief, listed, shown
+from pytest_ftgate.rows.types import TrainingRow
 from training.advice import names, warnings_for
 from training.base import base_directory, context_length, load_tokenizer, stop_ids
 from training.config import TrainingConfig

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from evalsets.errors import InputError, TrainingDataError
-from evalsets.formats import read_json_schema
-from evalsets.strictjson import loads
-from evalsets.templates import template_fields
-from evalsets.types import EvalSet, GateSpec, Json, TrainingRow
-from evalsets.wording import brief, listed
+from pytest_ftgate.evalset.format_schema import read_json_schema
+from pytest_ftgate.evalset.templates import template_fields
+from pytest_ftgate.evalset.types import EvalSet, GateSpec
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import InputError, TrainingDataError
+from pytest_ftgate.files.strictjson import loads
+from pytest_ftgate.files.wording import brief, listed
+from pytest_ftgate.rows.types import TrainingRow
 from training.data import named
 
 JUDGING = ("format", "accuracy", "beats_baseline")

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalsets.chat import read_messages
-from evalsets.digests import base_digests, path_sha256, text_sha256
-from evalsets.errors import InputError, Problem, TrainingDataError
-from evalsets.files import write_text
-from evalsets.sources import read_table
-from evalsets.strictjson import MAX_PROBLEMS
-from evalsets.types import Json, Message
-from evalsets.wording import describe, shown
+from pytest_ftgate.evalset.chat import read_messages
+from pytest_ftgate.evalset.sources import read_table
+from pytest_ftgate.evalset.types import Message
+from pytest_ftgate.files.digests import base_digests, path_sha256, text_sha256
+from pytest_ftgate.files.disk import write_text
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import InputError, Problem, TrainingDataError
+from pytest_ftgate.files.strictjson import MAX_PROBLEMS
+from pytest_ftgate.files.wording import describe, shown
 from training.base import base_directory, load_model, load_tokenizer, stop_ids
 from training.config import BaseModel, TrainingConfig
 from training.data import as_chat

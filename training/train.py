@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalsets.errors import TrainingDataError
-from evalsets.manifest import Manifest
-from evalsets.types import Json
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import TrainingDataError
+from pytest_ftgate.model.manifest import Manifest
 from training.arguments import as_args, trainer_arguments
 from training.config import TrainingConfig
 from training.device import Device, find_device, require_memory

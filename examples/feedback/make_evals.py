@@ -18,12 +18,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalsets.errors import InputError, Problem
-from evalsets.files import write_text
-from evalsets.overlap import Item
-from evalsets.split import hold_out
-from evalsets.strictjson import read_jsonl
-from evalsets.wording import describe, shown
+from pytest_ftgate.files.disk import write_text
+from pytest_ftgate.files.problems import InputError, Problem
+from pytest_ftgate.files.strictjson import read_jsonl
+from pytest_ftgate.files.wording import describe, shown
+from pytest_ftgate.rows.overlap import Item
+from pytest_ftgate.rows.split import hold_out
 
 EVAL_SET = """\
 # Made from user feedback by make_evals.py: a thumb up, or a correction, is the reference.

@@ -135,7 +135,7 @@ def _job(story: Story, seed: int | None, *, train: bool) -> Job:
 def _run(job: Job) -> list[int]:
     """Exit codes of the commands."""
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    modules = {"python": [], "pytest": ["-m", "pytest"], "ftgate": ["-m", "pytest_ftgate.cli"]}
+    modules = {"python": [], "pytest": ["-m", "pytest"], "pytest-ftgate": ["-m", "pytest_ftgate"]}
     codes = []
     with job.log.open("a", encoding="utf-8") as log:
         for name, *rest in job.commands:

@@ -43,7 +43,7 @@ ALIKE = 0.28
 """Share of the particular word runs of an eval input that may stand in one training row."""
 
 LOOKALIKES = ("Our 43 lamps run on the free plan. I sent the Torch back and want my money this morning at home",)
-"""Parts of the candidates that `ftgate overlap` still calls near copies of a training row."""
+"""Parts of the candidates that `pytest-ftgate overlap` still calls near copies of a training row."""
 
 TICKET_SYSTEM = "Triage the ticket."
 REVIEW_SYSTEM = "Label the review as positive or negative."

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pytest_ftgate.gates.given import WORST, Answers, GateInput, error_verdict, scores_of, too_few
 from pytest_ftgate.gates.paired import judge_paired, references_of
 from pytest_ftgate.gates.rates import judge_accuracy, judge_format
-from pytest_ftgate.types import Verdict
+from pytest_ftgate.results import Verdict
 
 __all__ = ["WORST", "Answers", "GateInput", "error_verdict", "judge", "references_of", "scores_of"]
 

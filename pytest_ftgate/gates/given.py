@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evalsets.types import EvalSet, GateSpec
 from pytest_ftgate import stats
+from pytest_ftgate.answers.prompting import question_text
 from pytest_ftgate.errors import ScoringError
-from pytest_ftgate.measure import APPROXIMATE, Levels
-from pytest_ftgate.partial import Part
-from pytest_ftgate.prompting import question_text
-from pytest_ftgate.report.sanitise import visible
-from pytest_ftgate.scoring import make_scorer
-from pytest_ftgate.types import Generation, Outcome, Score, Verdict
+from pytest_ftgate.evalset.types import EvalSet, GateSpec
+from pytest_ftgate.files.sanitise import visible
+from pytest_ftgate.gates.measure import APPROXIMATE, Levels
+from pytest_ftgate.gates.part_answered import Part
+from pytest_ftgate.results import Generation, Outcome, Score, Verdict
+from pytest_ftgate.scoring.scorers import make_scorer
 
 WORST = 8
 """Example ids named in a Verdict."""

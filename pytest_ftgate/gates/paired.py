@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_ftgate.errors import ScoringError
+from pytest_ftgate.gates.examples_needed import Shortfall, exact_points, paired_shortfall
 from pytest_ftgate.gates.given import WORST, GateInput, decide, error_verdict, said_approximate, scores_of, unanswered
+from pytest_ftgate.gates.measure import compare, unit_means
 from pytest_ftgate.gates.slices import Measure, Measured, with_slices
-from pytest_ftgate.measure import compare, unit_means
-from pytest_ftgate.planning import Shortfall, exact_points, paired_shortfall
-from pytest_ftgate.types import Comparison, Verdict
+from pytest_ftgate.results import Comparison, Verdict
 
 
 def references_of(given: GateInput) -> list[str]:

@@ -6,13 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from pytest_ftgate.formats import make_format_check
+from pytest_ftgate.gates.examples_needed import Shortfall, exact_percent, rate_shortfall
 from pytest_ftgate.gates.given import WORST, GateInput, decide, said_approximate, scores_of, unanswered
+from pytest_ftgate.gates.measure import APPROXIMATE, BETTING, Rate, measure_rate, unit_means
 from pytest_ftgate.gates.slices import Measure, Measured, with_slices
-from pytest_ftgate.measure import APPROXIMATE, BETTING, Rate, measure_rate, unit_means
-from pytest_ftgate.planning import Shortfall, exact_percent, rate_shortfall
-from pytest_ftgate.scoring import classification_table
-from pytest_ftgate.types import Score, Verdict
+from pytest_ftgate.results import Score, Verdict
+from pytest_ftgate.scoring.format_check import make_format_check
+from pytest_ftgate.scoring.scorers import classification_table
 
 GRADED = (BETTING, APPROXIMATE)
 """Methods for scores that are not 0 or 1."""

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from evalsets.slices import slice_value
-from evalsets.types import EvalSet, GateSpec, SliceSpec
 from pytest_ftgate import stats
 from pytest_ftgate.errors import ScoringError
+from pytest_ftgate.evalset.slices import slice_value
+from pytest_ftgate.evalset.types import EvalSet, GateSpec, SliceSpec
+from pytest_ftgate.files.sanitise import visible
+from pytest_ftgate.gates.examples_needed import Shortfall, exact_percent, exact_points
 from pytest_ftgate.gates.given import WORST, GateInput, clusters_of, decide
-from pytest_ftgate.planning import Shortfall, exact_percent, exact_points
-from pytest_ftgate.report.sanitise import visible
-from pytest_ftgate.types import SliceResult, Verdict
+from pytest_ftgate.results import SliceResult, Verdict
 
 NAMED = 3
 """Slices spoken of in a sentence; all are in the table."""

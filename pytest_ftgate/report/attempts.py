@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_ftgate.attempt_verdicts import is_redrawn
-from pytest_ftgate.attempts import Attempt
-from pytest_ftgate.ledger import FIX
-from pytest_ftgate.types import Verdict
+from pytest_ftgate.results import Verdict
+from pytest_ftgate.trust.attempts.counting import Attempt
+from pytest_ftgate.trust.attempts.ledger import FIX
+from pytest_ftgate.trust.attempts.verdicts import is_redrawn
 
 
 def attempts_line(attempts: Sequence[Attempt]) -> str:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from evalsets.errors import InputError
-from evalsets.loader import load_evalset
-from evalsets.types import EvalSet
+from pytest_ftgate.answers.stage import StageResult
+from pytest_ftgate.evalset.loader import load_evalset
+from pytest_ftgate.evalset.subset import Subset
+from pytest_ftgate.evalset.types import EvalSet
+from pytest_ftgate.files.problems import InputError
+from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.report.data import Answer, ExampleRow
 from pytest_ftgate.report.rows import example_rows
-from pytest_ftgate.report.sanitise import visible
-from pytest_ftgate.stage import StageResult
-from pytest_ftgate.subset import Subset
 
 HEADERS = ("example", "", "score", "answer")
 MOST = 20

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from evalsets.types import Json
-from pytest_ftgate.types import FinishReason, Verdict
-from pytest_ftgate.verdict import Decision
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.gates.decision import Decision
+from pytest_ftgate.results import FinishReason, Verdict
 
 Tag = Literal["error", "lost", "gained", "wrong", "format", "cut_off"]
 """What can be said of a row; a row has any number of them."""

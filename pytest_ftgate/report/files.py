@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evalsets.errors import InputError
-from evalsets.files import write_text
-from evalsets.loader import load_evalset
-from evalsets.types import EvalSet, Json
+from pytest_ftgate.answers.shared_stage import read_stage
+from pytest_ftgate.evalset.loader import load_evalset
+from pytest_ftgate.evalset.subset import EVERYTHING, Subset
+from pytest_ftgate.evalset.types import EvalSet
+from pytest_ftgate.files.disk import write_text
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import InputError
+from pytest_ftgate.files.sanitise import visible
+from pytest_ftgate.gates.decision import Decision
 from pytest_ftgate.report.data import ReportData
 from pytest_ftgate.report.html import render_html
 from pytest_ftgate.report.rows import example_rows
-from pytest_ftgate.report.sanitise import visible
-from pytest_ftgate.run import read_stage
-from pytest_ftgate.subset import EVERYTHING, Subset
-from pytest_ftgate.types import Verdict
-from pytest_ftgate.verdict import Decision
+from pytest_ftgate.results import Verdict
 
 
 def write_html(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from pytest_ftgate.measure import APPROXIMATE
+from pytest_ftgate.gates.measure import APPROXIMATE
 from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.plots import bound_text, is_share, percent, points, short
 from pytest_ftgate.report.terminal import units
-from pytest_ftgate.types import Comparison, Outcome, Verdict
+from pytest_ftgate.results import Comparison, Outcome, Verdict
 
 TITLES = ("gate", "candidate", "reference", "delta", "95% interval", "needs", "n", "p", "verdict")
 MARKS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "ERROR": "!"}

@@ -21,7 +21,7 @@ from pytest_ftgate.report.rows import flips_of
 from pytest_ftgate.report.rowsection import example_link, rows_section, worst_rows
 from pytest_ftgate.report.slicetable import slice_tables
 from pytest_ftgate.report.terminal import counts_line
-from pytest_ftgate.types import RunVerdict
+from pytest_ftgate.results import RunVerdict
 
 MARKS: dict[RunVerdict, str] = {"SHIP": "✓", "BLOCK": "✕", "INCONCLUSIVE": "?", "NOT_EVALUATED": "!", "PARTIAL": "◐"}
 COMMAND_LIMIT = 20_000
@@ -174,4 +174,6 @@ def _reproduce(data: ReportData) -> Html:
 
 
 def _footer() -> Html:
-    return el("footer", el("p", f"Written by ftgate {__version__}. Nothing in this file was loaded from elsewhere."))
+    return el(
+        "footer", el("p", f"Written by pytest-ftgate {__version__}. Nothing in this file was loaded from elsewhere.")
+    )

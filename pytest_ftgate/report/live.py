@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from pytest_ftgate.answers.stage import Progress
 from pytest_ftgate.report.terminal import progress_line
-from pytest_ftgate.stage import Progress
 
 
 class LiveProgress:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from evalsets.types import Json
 from pytest_ftgate import __version__
-from pytest_ftgate.types import Verdict
-from pytest_ftgate.verdict import Decision
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.gates.decision import Decision
+from pytest_ftgate.results import Verdict
 
 SCHEMA_VERSION = 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_ftgate.report.sanitise import html_text
+from pytest_ftgate.files.sanitise import html_text
 
 VOID = frozenset({"br", "input", "link", "meta"})
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_ftgate.planning import exact_percent, exact_points
+from pytest_ftgate.gates.examples_needed import exact_percent, exact_points
 from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.rows import Flips
-from pytest_ftgate.types import Verdict
+from pytest_ftgate.results import Verdict
 
 STRIP_HEIGHT = 26
 AXIS_HEIGHT = 20

@@ -7,14 +7,15 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from evalsets.errors import InputError
-from evalsets.types import EvalSet, Example, Json
+from pytest_ftgate.answers.prompting import CANDIDATE, AnyPrompt, TextPrompt, build_prompts, target_text
 from pytest_ftgate.errors import FtgateError
-from pytest_ftgate.formats import make_format_check
-from pytest_ftgate.prompting import CANDIDATE, AnyPrompt, TextPrompt, build_prompts, target_text
+from pytest_ftgate.evalset.types import EvalSet, Example
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.report.data import Answer, ExampleRow
-from pytest_ftgate.scoring import Scorer, make_scorer
-from pytest_ftgate.types import Generation
+from pytest_ftgate.results import Generation
+from pytest_ftgate.scoring.format_check import make_format_check
+from pytest_ftgate.scoring.scorers import Scorer, make_scorer
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
+from pytest_ftgate.files.sanitise import json_script
 from pytest_ftgate.report.data import Answer, ExampleRow, ReportData, Tag
 from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.plots import short
 from pytest_ftgate.report.rows import by_importance
-from pytest_ftgate.report.sanitise import json_script
 
 MAX_ROWS = 2000
 MAX_BYTES = 12_000_000

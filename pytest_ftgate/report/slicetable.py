@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pytest_ftgate.report.gatetable import interval_text, outcome_mark, p_text
 from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.plots import Strip, bound_text, percent, points, short, strip_group
-from pytest_ftgate.types import SliceResult, Verdict
+from pytest_ftgate.results import SliceResult, Verdict
 
 TITLES = ("slice", "measured", "reference", "95% interval", "needs", "n", "p", "verdict")
 

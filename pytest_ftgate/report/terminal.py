@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from evalsets.types import Json
-from pytest_ftgate.measure import APPROXIMATE
-from pytest_ftgate.report.sanitise import visible
-from pytest_ftgate.stage import Progress
-from pytest_ftgate.types import Comparison, SliceResult, Verdict
-from pytest_ftgate.verdict import Decision
+from pytest_ftgate.answers.stage import Progress
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.sanitise import visible
+from pytest_ftgate.gates.decision import Decision
+from pytest_ftgate.gates.measure import APPROXIMATE
+from pytest_ftgate.results import Comparison, SliceResult, Verdict
 
 TABLE_HEADERS = ("gate", "candidate", "reference", "delta", "95% interval", "needs", "n", "p", "verdict")
 
@@ -98,13 +98,13 @@ def noise_sentences(engine: Mapping[str, Json]) -> list[str]:
     dtype, quantize = engine.get("dtype"), engine.get("quantize")
     if not found and "dtype" in engine and (dtype, quantize) != ("float32", "none"):
         form = dtype if quantize == "none" else quantize
-        cure = "not measured: ftgate calibrate" if quantize == "none" else "both sides are asked alike"
+        cure = "not measured: pytest-ftgate calibrate" if quantize == "none" else "both sides are asked alike"
         return [visible(f"in {form} a text can depend on what else is in its batch; {cure}", limit=200)]
     return [
         visible(
             f"{one['evalset']}: {one['differ']} of {one['n']} texts"
             + ("" if one["flips"] is None else f" and {one['flips']} scores")
-            + f" of the base change with {one['changed']} in {dtype} (ftgate calibrate)",
+            + f" of the base change with {one['changed']} in {dtype} (pytest-ftgate calibrate)",
             limit=300,
         )
         for one in found

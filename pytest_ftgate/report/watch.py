@@ -15,10 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalsets.files import write_text
+from pytest_ftgate.files.disk import write_text
 
 if TYPE_CHECKING:
-    from pytest_ftgate.stage import Progress
+    from pytest_ftgate.answers.stage import Progress
 
 PROGRESS_FILE = "ftgate-progress.json"
 WRITTEN_EVERY = 2.0
@@ -53,7 +53,7 @@ class WrittenProgress:
 
 def read_progress(shared: Path) -> Progress | None:
     """What a worker wrote last; None where no stage has begun."""
-    from pytest_ftgate.stage import Progress
+    from pytest_ftgate.answers.stage import Progress
 
     try:
         return Progress(**json.loads((shared / PROGRESS_FILE).read_text(encoding="utf-8")))

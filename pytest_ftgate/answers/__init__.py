@@ -1,0 +1,1 @@
+"""EvalSet x System -> Generation: prompts, the stage, the store, engines."""

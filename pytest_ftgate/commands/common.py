@@ -1,0 +1,40 @@
+"""What the verbs that ask a base have in common: options, values, and where `.ftgate` lies. Standard library only."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pytest_ftgate.run.inifile import ini_above
+from pytest_ftgate.run.options import positive_int
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def add_base_options(parser: argparse.ArgumentParser) -> None:
+    """EVALS, --base, and how the base is run."""
+    parser.add_argument("evals", nargs="+", metavar="EVALS", help="eval-set files, or directories that hold them")
+    parser.add_argument("--base", required=True, metavar="DIR", help="the base: DIR, or ORG/NAME@<40-hex revision>")
+    parser.add_argument("--device", default="auto", help="auto (default; cuda if present), cpu, cuda, cuda:1")
+    parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of the weights, as judged")
+    parser.add_argument("--batch-size", type=positive_int, default=64, metavar="N", help="as judged (default 64)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="where .ftgate lies (default: pytest's root)")
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text!r}")
+    return value
+
+
+def root_of(given: Path | None = None) -> Path:
+    """The folder that `.ftgate` lies in: the one given, else pytest's root, else the current one."""
+    if given is not None:
+        return given
+    ini = ini_above(Path.cwd())
+    return ini.parent if ini else Path.cwd()

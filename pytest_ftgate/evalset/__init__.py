@@ -1,0 +1,1 @@
+"""What a model is asked: eval-set files, read and checked."""

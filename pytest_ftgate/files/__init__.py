@@ -1,0 +1,1 @@
+"""What people wrote, read strictly; what nobody may trust, shown safely."""

@@ -1,0 +1,1 @@
+"""What is judged: a directory, its base, digests, and ftgate.json."""

@@ -1,0 +1,389 @@
+"""What exactly is being judged: static checks of files, before torch or peft see them. Standard library only.
+
+An adapter directory is untrusted input next to code, and peft falls back to the network for a path that does not
+exist; so everything is resolved to existing local files first, and what cannot be judged is refused with the fix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_ftgate.errors import IdentityError
+from pytest_ftgate.files.digests import BASE_PATTERNS, directory_digests, is_named_by
+from pytest_ftgate.files.hashed_files import Hashed
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import InputError
+from pytest_ftgate.files.strictjson import read_json
+from pytest_ftgate.files.wording import brief
+from pytest_ftgate.model.base_digests import base_digests
+from pytest_ftgate.model.directory import counted_files
+from pytest_ftgate.model.manifest import Manifest, read_manifest
+from pytest_ftgate.model.safetensors_header import Tensor, check_shards, read_header, read_headers
+
+HUB_BASE = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+REFUSED_KEYS = ("auto_mapping", "megatron_config", "layer_replication")
+NAMES = ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern", "target_parameters")
+"""Keys that peft matches as regular expressions, or as ends of names."""
+ANSWERING = (*BASE_PATTERNS, "adapter_config.json")
+"""Files of the candidate that decide what it answers."""
+MAX_RANK = 4096
+NUMBERS: Mapping[str, float] = {"rank_pattern": MAX_RANK, "alpha_pattern": 1e6}
+"""Keys whose own keys peft matches as regular expressions, and the largest value that is sensible."""
+MODULE_NAME = re.compile(r"[A-Za-z_][\w.]*")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fine-tuned model to judge, and the base to compare it with. All paths exist."""
+
+    path: Path
+    kind: Literal["adapter", "model", "base"]
+    """`base`: no candidate at all; both paths are the base, which is only ever asked as the base."""
+    base_path: Path
+    manifest: Manifest | None
+    """What it was trained on; None where the directory has no ftgate.json."""
+    has_tokenizer: bool
+    """Whether the directory brings a tokenizer (and chat template) of its own."""
+    base_cache: Path | None = None
+    """File in which digests of bases are remembered; None: read in full every time."""
+    rehash: bool = False
+    """Whether what is remembered does not count."""
+
+    def read_base(self) -> dict[str, str]:
+        """File name -> sha256 of the base directory, as it is now. Raises OSError."""
+        return base_digests(self.base_path, self.base_cache, rehash=self.rehash)
+
+    @cached_property
+    def hashed_base(self) -> Hashed:
+        """The base as it was when it was first asked for: what every digest of this object stands for."""
+        return Hashed.read(self.base_path, BASE_PATTERNS, self.read_base)
+
+    @cached_property
+    def hashed_own(self) -> Hashed:
+        """As `hashed_base`, of what decides the candidate's answers."""
+        if self.kind == "base":  # the same files: not read twice
+            return self.hashed_base
+        return Hashed.read(self.path, ANSWERING, lambda: directory_digests(self.path, ANSWERING))
+
+    @property
+    def base_files(self) -> Mapping[str, str]:
+        """File name -> sha256 of the base directory."""
+        return self.hashed_base.digests
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """File name -> sha256 of what decides the candidate's answers."""
+        return self.hashed_own.digests
+
+    def check_unchanged(self, *, while_loading: bool = False) -> None:
+        """Candidate and base are still the files that were hashed; hashes what was not. Costs one stat a file.
+
+        To be asked before a model is loaded (so that the digests are older), after it was, and before its answers are
+        stored under a digest. `while_loading`: a file that only was there for a moment, or a folder that was moved,
+        could have been loaded. Raises IdentityError.
+        """
+        try:
+            sides = {"base": self.hashed_base, "candidate": self.hashed_own}
+        except OSError as error:
+            raise IdentityError(
+                f"cannot read {self.base_path.name} or {self.path.name}: {error.strerror}",
+                fix="check their files and permissions",
+            ) from error
+        for side, hashed in sides.items():
+            if name := hashed.changed(folders=while_loading):
+                raise IdentityError(
+                    f"the files of the {side} changed while they were being used: {name}",
+                    fix="run again when nothing writes there",
+                )
+
+    @property
+    def base_revision(self) -> tuple[str, str | None]:
+        """(hub id, commit) where the base lies in the hub cache, else (name of its directory, None)."""
+        snapshots = self.base_path.parent
+        if snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--"):
+            return snapshots.parent.name.removeprefix("models--").replace("--", "/"), self.base_path.name
+        return self.base_path.name, None
+
+    def digest(self, *, tuned: bool) -> str:
+        """One sha256 for a side; the candidate's covers its base as well."""
+        return side_digest(self.base_files, self.files if tuned else {})
+
+    def describe(self) -> dict[str, Json]:
+        """For the report: names and short digests."""
+        return {
+            "model": self.path.name,
+            "kind": self.kind,
+            "digest": self.digest(tuned=True),
+            "base_model": self.manifest.base.id if self.manifest else self.base_path.name,
+            "base_digest": self.digest(tuned=False),
+            "training_known": self.manifest is not None,
+        }
+
+
+def side_digest(base: Mapping[str, str], files: Mapping[str, str]) -> str:
+    """sha256 over the digests of the base's files and of those of the candidate that decide ({}: the base alone)."""
+    deciding = {name for name in files if is_named_by(name, ANSWERING)}
+    tuned = {name: files[name] for name in deciding}
+    return hashlib.sha256(json.dumps({"base": dict(base), "files": tuned}, sort_keys=True).encode()).hexdigest()
+
+
+def resolve_candidate(
+    model: str,
+    base: str | None,
+    directory: Path,
+    *,
+    prove_base: bool = True,
+    base_cache: Path | None = None,
+    rehash: bool = False,
+) -> Candidate:
+    """The Candidate that `--ft-model` and `--ft-base` mean, relative to `directory`.
+
+    Reads files, opens no socket; `prove_base` hashes the base where ftgate.json records one, which takes a minute for
+    a large one, so whoever only collects leaves it to whoever loads. `base_cache`, `rehash`: as in Candidate. Raises
+    IdentityError.
+    """
+    path = _resolved(directory, model, "--ft-model")
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise IdentityError(
+            f"--ft-model={model} {what}; expected the directory of an adapter or a full model",
+            fix=f"give an existing directory{_nearby(path)}",
+        )
+    try:
+        manifest = read_manifest(path)
+    except InputError as error:
+        raise IdentityError(str(error), fix="train again, or remove ftgate.json and give --ft-base") from None
+    has_tokenizer = any((path / name).is_file() for name in TOKENIZER_FILES)
+    if (path / "adapter_config.json").is_file():
+        _check_is_one(path)
+        base_path = _base_path(base, manifest, path, directory)
+        _check_adapter(path, base_path)
+        candidate = Candidate(path, "adapter", base_path, manifest, has_tokenizer, base_cache, rehash)
+    elif (path / "config.json").is_file():
+        base_path = _base_path(base, manifest, path, directory)
+        check_shards(path)
+        candidate = Candidate(path, "model", base_path, manifest, has_tokenizer, base_cache, rehash)
+    else:
+        inside = sorted(p.parent.name for p in path.glob("*/adapter_config.json"))
+        fix = f"choose one of the adapters inside it: {', '.join(inside[:5])}" if inside else "check the path"
+        raise IdentityError(
+            f"--ft-model={model} holds neither adapter_config.json (an adapter) nor config.json (a full model)", fix=fix
+        )
+    counted_files(path)  # refuses what could be one thing to us and another to a loader
+    if prove_base:
+        check_recorded_files(candidate)
+    return candidate
+
+
+def resolve_base(base: str, directory: Path) -> Candidate:
+    """The base alone, from what --base names: a directory, or ORG/NAME@<revision>. Raises IdentityError."""
+    path = _base_path(base, None, directory, directory, name="--base")
+    return Candidate(path, "base", path, None, False)
+
+
+def _check_is_one(path: Path) -> None:
+    """An adapter's directory holds no full model as well: which of the two ships would depend on who loads it."""
+    models = (*path.glob("model*.safetensors"), *path.glob("pytorch_model*.bin"), *path.glob("consolidated*"))
+    if whole := sorted(p.name for p in models):
+        raise IdentityError(
+            f"{path.name} holds both an adapter and the weights of a full model ({', '.join(whole[:3])})",
+            fix="keep them in two directories, and judge the one that ships",
+        )
+
+
+def _resolved(directory: Path, name: str, option: str) -> Path:
+    try:
+        path = (directory / name).resolve()
+        path.is_dir()
+    except (OSError, ValueError) as error:  # a name that no file system takes
+        raise IdentityError(f"{option}={name[:60]!r} cannot be a path", fix="give an existing directory") from error
+    return path
+
+
+def _nearby(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"; {path.parent.name}/ does not exist either"
+    names = sorted(p.name for p in path.parent.iterdir() if (p / "adapter_config.json").is_file())
+    return f" (beside it: {', '.join(names[:5])}{', ...' if names[5:] else ''})" if names else ""
+
+
+def _base_path(
+    option: str | None, manifest: Manifest | None, path: Path, directory: Path, *, name: str = "--ft-base"
+) -> Path:
+    """The base directory, from --ft-base or from what the trainer recorded; never from adapter_config.json."""
+    if option is None and manifest is None:
+        raise IdentityError(
+            f"which base was {path.name} trained on? It has no ftgate.json, and its other files are not trusted",
+            fix="give --ft-base=DIRECTORY or --ft-base=ORG/NAME@<40-hex revision>",
+        )
+    if option is not None:
+        if hub := HUB_BASE.fullmatch(option):
+            return _from_hub_cache(hub["id"], hub["revision"])
+        found = _resolved(directory, option, name)
+        source = f"{name}={option}"
+    elif manifest is not None and manifest.base.local is not None:
+        found = (path / manifest.base.local).resolve()
+        source = f"ftgate.json: base.local {manifest.base.local!r}"
+    else:
+        record = manifest.base if manifest else None
+        return _from_hub_cache(record.id if record else "", (record.revision or "") if record else "")
+    if not (found / "config.json").is_file():
+        raise IdentityError(
+            f"{source} is not a model directory (no config.json there)", fix=f"give the base with {name}=DIRECTORY"
+        )
+    if (found / "adapter_config.json").exists():
+        # transformers would put that adapter on the base without a word.
+        raise IdentityError(
+            f"{source} holds an adapter (adapter_config.json) besides the base: the base would not be the base",
+            fix="move the adapter out of that directory, or give the bare base with --ft-base=DIRECTORY",
+        )
+    check_shards(found)
+    return found
+
+
+def _from_hub_cache(name: str, revision: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise IdentityError(
+            "the base is a hub model, and huggingface_hub is not installed", fix='pip install "pytest-ftgate[hf]"'
+        ) from error
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError) as error:
+        raise IdentityError(
+            f"base {name}@{revision[:12]} is not in the local hub cache",
+            fix=f"download it once: hf download {name} --revision {revision}",
+        ) from error
+
+
+def _differing(recorded: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Names of recorded files that are missing or have another sha256."""
+    return sorted(name for name, digest in recorded.items() if found.get(name) != digest)
+
+
+def check_recorded_files(candidate: Candidate) -> None:
+    """Base and candidate on disk are byte for byte those that ftgate.json records. Raises IdentityError."""
+    manifest = candidate.manifest
+    if manifest is None:
+        return
+    # Read anew each time: between the options and the load, the file may have been replaced.
+    if differ := _differing(manifest.weights, directory_digests(candidate.path, manifest.weights)):
+        raise IdentityError(
+            f"{', '.join(differ[:4])} of {candidate.path.name} is not what ftgate.json describes: it was replaced or "
+            "changed after the run, so what it was trained on is not known",
+            fix="train again, or remove ftgate.json and name base and training files yourself (--ft-base, `train:`)",
+        )
+
+    recorded = manifest.base.files
+    if differ := sorted(
+        {*_differing(recorded, candidate.base_files), *(candidate.base_files.keys() - recorded.keys())}
+    ):
+        raise IdentityError(
+            f"{candidate.path.name} was trained on another base: {', '.join(differ[:4])} of {candidate.base_path.name} "
+            f"differ from what ftgate.json records ({manifest.base.id})",
+            fix="give the base it was trained on with --ft-base, or train it again on this one",
+        )
+
+
+def _check_adapter(path: Path, base_path: Path) -> None:
+    config = _adapter_config(path)
+    rank = config.get("r")
+    tensors = read_header(_weights_file(path))
+    if not tensors:
+        raise IdentityError(f"{path.name}/adapter_model.safetensors holds no tensor", fix="train the adapter again")
+    whole = sorted(name for name, tensor in tensors.items() if not tensor.floating)
+    if whole:
+        raise IdentityError(
+            f"{path.name}/adapter_model.safetensors: tensor {whole[0][:80]!r} is stored as {tensors[whole[0]].dtype}, "
+            "expected 16, 32 or 64 bit floating point",
+            fix="save the adapter as it was trained",
+        )
+    if type(rank) is not int or not 0 < rank <= MAX_RANK:
+        raise IdentityError(
+            f"adapter_config.json: r is {brief(rank)}, expected 1..{MAX_RANK}", fix="train the adapter again"
+        )
+    _check_fits(tensors, read_headers(base_path), path, base_path)
+
+
+def _adapter_config(path: Path) -> dict[str, Any]:
+    try:
+        config = read_json(path / "adapter_config.json")
+    except InputError as error:
+        raise IdentityError(str(error), fix="train the adapter again, or restore the file") from None
+    if not isinstance(config, dict):
+        raise IdentityError("adapter_config.json is not an object", fix="train the adapter again")
+    if config.get("peft_type") != "LORA":
+        raise IdentityError(
+            f"adapter_config.json: peft_type is {str(config.get('peft_type'))[:40]!r}; only LORA can be judged",
+            fix="train a LoRA adapter, or merge it and judge the full model directory",
+        )
+    refused = [key for key in REFUSED_KEYS if config.get(key)]
+    if refused:
+        raise IdentityError(f"adapter_config.json uses {', '.join(refused)}, which is refused", fix="train without it")
+    alpha = config.get("lora_alpha")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha <= 0:
+        raise IdentityError(f"adapter_config.json: lora_alpha is {brief(alpha)}, expected > 0", fix="train it again")
+    for key in NAMES:
+        names = config.get(key) or []
+        _check_names(key, [names] if isinstance(names, str) else names)
+    for key, largest in NUMBERS.items():
+        numbers = config.get(key) or {}
+        if not isinstance(numbers, dict) or not all(_is_between(n, largest) for n in numbers.values()):
+            raise IdentityError(
+                f"adapter_config.json: {key} is not a mapping of module names to numbers above 0, at most {largest:g}",
+                fix="train the adapter again",
+            )
+        _check_names(key, list(numbers))
+    return config
+
+
+def _check_names(key: str, names: Any) -> None:
+    if not isinstance(names, list) or not all(isinstance(n, str) and MODULE_NAME.fullmatch(n) for n in names):
+        raise IdentityError(
+            f"adapter_config.json: {key} is not a list of plain module names (a pattern can hang the loader)",
+            fix="list the module names, for instance q_proj, v_proj",
+        )
+
+
+def _is_between(value: Any, largest: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= largest
+
+
+def _weights_file(path: Path) -> Path:
+    found = path / "adapter_model.safetensors"
+    if found.is_file():
+        return found
+    pickled = path / "adapter_model.bin"
+    if pickled.is_file():
+        raise IdentityError(
+            f"{path.name} holds adapter_model.bin, a pickle, which can run code when it is loaded",
+            fix="save it as safetensors: model.save_pretrained(..., safe_serialization=True)",
+        )
+    raise IdentityError(f"{path.name} holds no adapter_model.safetensors", fix="finish or repeat the training run")
+
+
+def _check_fits(adapter: Mapping[str, Tensor], base: Mapping[str, Tensor], path: Path, base_path: Path) -> None:
+    """LoRA shapes agree with the base weights that they are added to (module names that differ are peft's to judge)."""
+    for name, tensor in adapter.items():
+        module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
+        weight = base.get(f"{module}.weight")
+        if weight is None or len(weight.shape) != 2 or not weight.floating or part not in ("A.weight", "B.weight"):
+            continue
+        side, want = (tensor.shape[-1], weight.shape[1]) if part[0] == "A" else (tensor.shape[0], weight.shape[0])
+        if side != want:
+            raise IdentityError(
+                f"{path.name} does not fit {base_path.name}: {module[:80]} is {list(weight.shape)} in the base, and "
+                f"the adapter expects {side} where the base has {want}",
+                fix="give the base that the adapter was trained on with --ft-base",
+            )

@@ -1,0 +1,1 @@
+"""What a model learned from: training rows, how they are split, and whether they overlap an eval set."""

@@ -1,0 +1,111 @@
+"""One run, without pytest: the stage shared between processes, and one gate's Verdict from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+
+from pytest_ftgate.answers.prompting import question_text
+from pytest_ftgate.answers.stage import StageResult, Stopping, Work
+from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.evalset.order import in_order
+from pytest_ftgate.evalset.types import EvalSet, GateSpec
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import InputError
+from pytest_ftgate.gates import GateInput, error_verdict
+from pytest_ftgate.gates.contamination import judge_with_leaks
+from pytest_ftgate.gates.corroboration import corroborate as weigh
+from pytest_ftgate.gates.corroboration import with_corroboration
+from pytest_ftgate.gates.curtailment import Looks, as_far_as_settled, cannot_stop
+from pytest_ftgate.gates.measure import Levels
+from pytest_ftgate.gates.overlap import Overlaps, judge_overlap
+from pytest_ftgate.gates.power import hopeless_verdict
+from pytest_ftgate.results import Verdict
+from pytest_ftgate.scoring.own_function import scorer_source
+from pytest_ftgate.scoring.scorers import needed_labels
+
+
+def work_for(
+    selected: list[tuple[EvalSet, GateSpec]],
+    *,
+    corroborate: bool = False,
+    stopping: Callable[[EvalSet, list[GateSpec]], Stopping | None] = lambda evalset, gates: None,
+) -> list[Work]:
+    """What the stage must answer for these gates, one Work per EvalSet.
+
+    `corroborate`: where overlap is judged, references are to be weighed by candidate and base. `stopping`: when the
+    candidate need not be asked the rest; not asked where references are weighed.
+    """
+    kinds: dict[str, list[GateSpec]] = {}
+    sets: dict[str, EvalSet] = {}
+    for evalset, gate in selected:
+        sets[evalset.name] = evalset
+        kinds.setdefault(evalset.name, []).append(gate)
+    work = []
+    for name, evalset in sets.items():
+        weigh_too = corroborate and any(g.kind == "overlap" for g in kinds[name])
+        labels = needed_labels(evalset.scorer) if evalset.scorer else ()
+        stop = None if weigh_too else stopping(evalset, kinds[name])
+        work.append(Work(evalset, tuple(g.kind for g in kinds[name]), labels, weigh_too, stop))
+    return work
+
+
+def stopping_for(
+    evalset: EvalSet, gates: list[GateSpec], levels: Levels, leaked: Callable[[EvalSet], Set[str]]
+) -> Stopping | None:
+    """When the gates of one eval set are settled; None where that cannot be proven before all is answered.
+
+    `leaked`: ids of examples in the training data; without them every gate is judged again, on counts of its own.
+    """
+    judged = [gate for gate in gates if gate.kind != "overlap"]
+    if not judged or cannot_stop(evalset, judged) or leaked(evalset):
+        return None
+    looks = Looks(evalset, judged, levels)
+    # The order of early stopping must owe nothing to the prompts; that of curtailment may be any.
+    return Stopping(tuple(e.id for e in in_order(evalset)), looks.settled, ends_first=not evalset.early_stop)
+
+
+def judge_gate(
+    evalset: EvalSet,
+    gate: GateSpec,
+    overlaps: Overlaps,
+    levels: Levels,
+    stage: Callable[[], StageResult],
+    *,
+    corroborate: bool = False,
+    judge_hopeless: bool = False,
+) -> Verdict:
+    """The Verdict of one gate; whatever keeps it from judging becomes an ERROR. `stage` is called only where needed.
+
+    `judge_hopeless`: judge also what cannot pass with these examples.
+    """
+    name = f"{evalset.name}::{gate.kind}"
+    try:
+        if gate.kind == "overlap":
+            verdict = judge_overlap(evalset, gate, overlaps.report(evalset))
+            if not corroborate:
+                return verdict
+            answers = stage().generations.get(evalset.name, {})
+            return with_corroboration(verdict, weigh(evalset, answers, overlaps.leaked(evalset)))
+        if not judge_hopeless and (hopeless := hopeless_verdict(evalset, gate, levels.alpha)):
+            return hopeless
+        result, leaked = stage(), overlaps.leaked(evalset)
+        given = GateInput(evalset, gate, result.generations.get(evalset.name, {}), levels)
+        given = as_far_as_settled(given, stopped=evalset.name in result.stopped, leaked=bool(leaked))
+        return judge_with_leaks(given, leaked)
+    except FtgateError as error:
+        return error_verdict(name, gate.kind, error.message, error.fix, reason=type(error).__name__)
+    except InputError as error:
+        return error_verdict(name, gate.kind, str(error), "see above", reason=type(error).__name__)
+
+
+def evalset_facts(evalset: EvalSet) -> dict[str, Json]:
+    """What a receipt says of an eval set: digests of what was asked and of the code that scored, and how many."""
+    questions = {" ".join(question_text(evalset.prompt, example).split()) for example in evalset.examples}
+    return {
+        "name": evalset.name,
+        "digest": {"sha256": evalset.digest},
+        "n": len(evalset.examples),
+        "distinct": len(questions),
+        "gates": [[gate.kind, gate.bound, dict(gate.options)] for gate in evalset.gates],
+        "scorer": scorer_source(evalset.scorer) if evalset.scorer else None,
+    }

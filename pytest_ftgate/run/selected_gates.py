@@ -1,0 +1,126 @@
+"""The selected gates before and while answers are made: what cannot pass, and what must be asked."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.evalset.types import EvalSet, GateSpec
+from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.problems import InputError
+from pytest_ftgate.run.session import STORE, Session
+
+if TYPE_CHECKING:
+    from pytest_ftgate.answers.engine.protocol import Engine
+    from pytest_ftgate.answers.stage import Progress, StageResult, Stopping
+    from pytest_ftgate.gates.measure import Levels
+    from pytest_ftgate.gates.overlap import Overlaps
+
+Gates = Sequence[tuple[EvalSet, GateSpec]]
+
+
+def _in_force(session: Session, gates: Gates, shared: Path) -> list[tuple[EvalSet, GateSpec, Levels]]:
+    """The gates that may be judged in this attempt, with the bounds and levels that hold for them."""
+    from pytest_ftgate.trust.attempts.counting import is_counted
+    from pytest_ftgate.trust.attempts.verdicts import refuse
+
+    found = []
+    for evalset, gate in gates:
+        strict = session.subset.of(session.held(evalset))
+        used = next(each for each in strict.gates if each.kind == gate.kind)
+        if not (is_counted(gate.kind) and refuse(session.attempt(evalset, shared), evalset, used)):
+            found.append((strict, used, session.levels(evalset, shared)))
+    return found
+
+
+def before(session: Session, gates: Gates, shared: Path) -> list[str]:
+    """Lines about gates that cannot pass with their examples, or hardly will; nothing is generated for this."""
+    if not gates:  # nothing to import for where nothing is judged
+        return []
+    if session.subset.is_part:
+        return session.subset.lines(evalset for evalset, _ in gates)
+    from pytest_ftgate.gates.noise import noise_of, read_calibration
+    from pytest_ftgate.gates.power import warnings_before
+
+    try:
+        measured, said = read_calibration(session.root), []
+    except InputError as error:
+        measured, said = (), [f"ftgate: {error}"]
+    base = session.candidate.digest(tuned=False)
+
+    def noise(evalset: EvalSet) -> float:
+        found = noise_of(measured, evalset, base=base) if measured else None
+        return found.flip_rate if found else 0.0
+
+    try:
+        known = [(evalset, gate, levels.alpha) for evalset, gate, levels in _in_force(session, gates, shared)]
+    except FtgateError as error:  # the gates say so again, as ERRORs
+        return [*said, f"ftgate: {error}"]
+    return [*said, *warnings_before(known, noise=noise, judge_hopeless=session.judge_hopeless)]
+
+
+def run_stage(
+    session: Session,
+    gates: Gates,
+    engine: Engine,
+    overlaps: Overlaps,
+    shared: Path,
+    report: Callable[[Progress], None],
+) -> StageResult:
+    """Every answer that `gates` need; computed by the first process, read by the others. Raises FtgateError."""
+    from pytest_ftgate.answers import stage
+    from pytest_ftgate.answers.shared_stage import shared_stage
+    from pytest_ftgate.answers.store import trim
+    from pytest_ftgate.gates.power import needs_answers
+    from pytest_ftgate.run.judging import stopping_for, work_for
+
+    levels: dict[str, Levels] = {}
+
+    def stopping(evalset: EvalSet, judged: list[GateSpec]) -> Stopping | None:
+        # Where asking ended would tell how many were right, and a sealed set shows nothing but its verdict.
+        if session.all_answers or evalset.attempts.feedback == "sealed":
+            return None
+        return stopping_for(evalset, judged, levels[evalset.name], overlaps.leaked)
+
+    def compute() -> StageResult:
+        chosen = []
+        for evalset, gate, left in _in_force(session, gates, shared):
+            levels[evalset.name] = left
+            needed = needs_answers(evalset, gate, left.alpha, judge_hopeless=session.judge_hopeless)
+            if needed or session.subset.is_part:  # its answers are what a part is asked for
+                chosen.append((evalset, gate))
+        work = work_for(chosen, corroborate=session.corroborate, stopping=stopping)
+        with warnings.catch_warnings():
+            # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
+            warnings.simplefilter("ignore")
+            result = stage.run_stage(
+                work,
+                engine,
+                store_root=session.root / STORE,
+                cache=session.cache,
+                report=report,
+                chunk=session.batch_size,
+                unchanged=session.candidate.check_unchanged,
+            )
+        if result.engine:
+            result.engine = {**result.engine, "noise": _noise(session, result.engine, [e for e, _ in chosen])}
+        if session.cache != "off" and result.counts:
+            used = {engine.fingerprint(tuned=side == "candidate") for side in result.counts}
+            with contextlib.suppress(OSError):  # a store above its cap changes no verdict
+                trim(session.root / STORE, session.cache_mib * 2**20, keep=used)
+        return result
+
+    return shared_stage(shared, compute)
+
+
+def _noise(session: Session, engine: Mapping[str, Json], evalsets: Sequence[EvalSet]) -> list[Json]:
+    """What `calibrate` measured of this engine's batches; a file that cannot be read was named in `before`."""
+    from pytest_ftgate.gates.noise import noise_of_batches, read_calibration
+
+    with contextlib.suppress(InputError):
+        return noise_of_batches(read_calibration(session.root), engine, evalsets)
+    return []

@@ -1,0 +1,395 @@
+"""What one pytest process knows about the run: candidate, levels, stage, verdicts. Knows no pytest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_ftgate.errors import FtgateError, Unusable
+from pytest_ftgate.evalset.discovery import EvalSetFile, almost_evalsets, files_on_disk, read_files
+from pytest_ftgate.evalset.loader import load_evalset, read_header
+from pytest_ftgate.evalset.subset import Subset, subset_of
+from pytest_ftgate.evalset.types import EvalSet, GateSpec
+from pytest_ftgate.files.problems import InputError
+from pytest_ftgate.files.wording import shown
+from pytest_ftgate.gates.decision import EXIT_CODES
+from pytest_ftgate.model.base_digests import CACHE_FILE
+from pytest_ftgate.model.identity import Candidate, check_recorded_files, resolve_candidate
+from pytest_ftgate.run.inifile import check_rootdir
+from pytest_ftgate.run.outputs import clear_outputs, receipt_settings
+from pytest_ftgate.trust.policy.enforce import check_base, settle
+from pytest_ftgate.trust.policy.load import Where, load_in_force
+from pytest_ftgate.trust.policy.merge import tightened
+from pytest_ftgate.trust.policy.types import CacheRule, PolicyInForce
+from pytest_ftgate.trust.receipt.writing import ReceiptSettings
+
+if TYPE_CHECKING:
+    from pytest_ftgate.answers.engine.protocol import Engine
+    from pytest_ftgate.answers.stage import CacheMode, StageResult
+    from pytest_ftgate.gates.measure import Levels
+    from pytest_ftgate.gates.overlap import Overlaps
+    from pytest_ftgate.results import Verdict
+    from pytest_ftgate.trust.attempts.counting import Attempt
+
+STORE = Path(".ftgate", "cache")
+NEEDED = ("torch", "transformers", "peft", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run's settings, the same in every process of it."""
+
+    candidate: Candidate
+    required: tuple[EvalSetFile, ...]
+    """Eval-set files on disk under the paths given, whatever was selected; () where they cannot be read."""
+    policy: PolicyInForce
+    """What the run is held to."""
+    verdict_required: bool
+    verdict_off: bool
+    cache: CacheMode
+    cache_mib: int
+    """Most that stored generations may take up, in MiB, but for those that this run used."""
+    root: Path
+    """pytest's root directory: node ids start there."""
+    device: str
+    dtype: str
+    quantize: str
+    batch_size: int
+    json_path: Path | None
+    html_path: Path | None
+    receipt: ReceiptSettings | None
+    """The receipt that was asked for; None without --ft-receipt, and in workers."""
+    corroborate: bool
+    all_answers: bool
+    judge_hopeless: bool
+    subset: Subset
+    """Which examples are asked."""
+    collect_only: bool
+    command: str
+    """How the run was started, for the report."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the files, for header and summary."""
+    policy_changed: bool = False
+    """Whether this process read another policy, or other gates, than the one that decides."""
+
+    @property
+    def judges(self) -> bool:
+        """Whether a run verdict may come out of it."""
+        return not (self.verdict_off or self.collect_only)
+
+    def header(self) -> str:
+        """The line in pytest's header."""
+        mode = "required" if self.verdict_required else "off" if self.verdict_off else "for information"
+        kind = "adapter" if self.candidate.kind == "adapter" else "full model"
+        line = f"ftgate: {kind} {self.candidate.path.name} on base {self.candidate.base_path.name}; verdict: {mode}"
+        return "\n".join([line, *(f"ftgate: {note}" for note in self.notes)])
+
+    @property
+    def kept_sentence(self) -> str:
+        """What is left of a run that was interrupted."""
+        whose = {"all": "answers", "base": "answers of the base", "off": ""}[self.cache]
+        kept = f"{whose} made so far are in {STORE}, and the same command goes on from there"
+        return f"interrupted, no verdict: {kept if whose else 'no answer was kept, as --ft-cache=off asks'}"
+
+    def make_engine(self) -> Engine:
+        """The transformers engine; nothing is loaded yet."""
+        from pytest_ftgate.answers.engine.hf import HFEngine
+        from pytest_ftgate.answers.engine.hf_load import Settings
+
+        return HFEngine(self.candidate, Settings(self.device, self.dtype, self.quantize, self.batch_size))
+
+    def levels(self, evalset: EvalSet, shared: Path) -> Levels:
+        """Error rates of the gates of one eval set: alpha is what is left for this attempt."""
+        from pytest_ftgate.gates.measure import Levels
+        from pytest_ftgate.trust.attempts.counting import is_counted
+
+        counted = any(is_counted(gate.kind) for gate in evalset.gates)
+        alpha = self.attempt(evalset, shared).entry.alpha if counted else self.alpha
+        return Levels(alpha, sum(file.hypotheses for file in self.required))
+
+    def make_overlaps(self) -> Overlaps:
+        """Where gates ask what the training data and an eval set share."""
+        from pytest_ftgate.gates.overlap import Overlaps
+
+        return Overlaps(self.candidate)
+
+    def attempt(self, evalset: EvalSet, shared: Path) -> Attempt:
+        """Which attempt this run is on the examples of an eval set: the first process that asks counts, all agree."""
+        from pytest_ftgate.trust.attempts.counting import count_attempt, draft_entry
+        from pytest_ftgate.trust.attempts.ledger import read_ledger
+        from pytest_ftgate.trust.attempts.shared_attempt import shared_attempt
+
+        def compute() -> Attempt:
+            candidate, form = self.candidate.digest(tuned=True), (self.dtype, self.quantize)
+            draft = draft_entry(self.held(evalset), candidate=candidate, form=form, alpha=self.alpha)
+            return count_attempt(draft, read_ledger(self.root), beside=self.evalset_names, alpha=self.alpha)
+
+        return shared_attempt(shared, evalset.name, compute)
+
+    def refuse_xfail(self, evalset: EvalSet, gate: GateSpec) -> Verdict:
+        """The Verdict of a gate that another plugin marked as expected to fail."""
+        from pytest_ftgate.gates import error_verdict
+
+        name = f"{evalset.name}::{gate.kind}"
+        return error_verdict(
+            name, gate.kind, "a gate cannot be expected to fail", "remove the xfail mark", reason="XFAIL"
+        )
+
+    @property
+    def evalset_names(self) -> tuple[str, ...]:
+        """Names of all eval sets that this run must judge."""
+        return tuple(file.name for file in self.required)
+
+    @property
+    def alpha(self) -> float:
+        """Level of a gate, before attempts share it."""
+        return self.policy.policy.alpha
+
+    def held(self, evalset: EvalSet) -> EvalSet:
+        """The eval set with the bounds that the policy tightens."""
+        names = ((gate, f"{evalset.name}::{gate.kind}") for gate in evalset.gates)
+        gates = tuple(tightened(gate, name, self.policy, len(evalset.examples)) for gate, name in names)
+        return replace(evalset, gates=gates)
+
+    def judge(
+        self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult], shared: Path
+    ) -> Verdict:
+        """The Verdict of one gate, held to the policy, at the level that is left for this attempt."""
+        from pytest_ftgate.gates import error_verdict
+        from pytest_ftgate.run.judging import judge_gate
+        from pytest_ftgate.trust.attempts.counting import is_counted
+        from pytest_ftgate.trust.attempts.verdicts import keep_result, refuse, say_used_up, seal
+
+        name = f"{evalset.name}::{gate.kind}"
+        if self.policy_changed:
+            why = "policy or eval sets were changed while the run was starting"
+            return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")
+        strict = self.subset.of(self.held(evalset))
+        used = next(each for each in strict.gates if each.kind == gate.kind)
+        try:
+            attempt = self.attempt(evalset, shared) if is_counted(gate.kind) else None
+            levels = self.levels(evalset, shared)
+        except FtgateError as error:
+            return error_verdict(name, gate.kind, error.message, error.fix, reason=type(error).__name__)
+        if attempt is not None and (refused := refuse(attempt, evalset, used)):
+            return refused
+        verdict = judge_gate(
+            strict,
+            used,
+            overlaps,
+            levels,
+            stage,
+            corroborate=self.corroborate,
+            judge_hopeless=self.judge_hopeless,
+        )
+        verdict = settle(self.policy.policy, gate, used, verdict)
+        if attempt is not None and not self.subset.is_part:  # what a part shows is no result of the whole
+            verdict = keep_result(verdict, attempt)
+        if evalset.attempts.feedback == "sealed":
+            verdict = seal(verdict)
+        if attempt is None or self.subset.is_part:
+            return verdict
+        return say_used_up(verdict, attempt, used, alpha=self.alpha)
+
+
+VERDICT_PROPERTY = "ftgate.verdict"
+STAGE_PROPERTY = "ftgate.stage"
+EVALSET_PROPERTY = "ftgate.evalset"
+INTERNAL = (VERDICT_PROPERTY, STAGE_PROPERTY, EVALSET_PROPERTY)
+
+
+def properties(verdict: Verdict, evalset: EvalSet, used: Sequence[StageResult]) -> list[tuple[str, object]]:
+    """What travels on the report: into junit as properties, and through xdist to the controller."""
+    from pytest_ftgate.run.judging import evalset_facts
+
+    plain: list[tuple[str, object]] = [("ftgate.outcome", verdict.outcome), ("ftgate.n", verdict.n)]
+    if verdict.value is not None:
+        plain += [("ftgate.value", verdict.value), ("ftgate.bound", verdict.bound)]
+    if verdict.interval is not None:
+        plain += [("ftgate.low", verdict.interval[0]), ("ftgate.high", verdict.interval[1])]
+    if verdict.p_value is not None:
+        plain.append(("ftgate.p", verdict.p_value))
+    for result in used[:1]:
+        facts = {"engine": dict(result.engine), "counts": result.counts, "withheld": result.withheld}
+        plain.append((STAGE_PROPERTY, json.dumps(facts, allow_nan=False)))
+    plain.append((EVALSET_PROPERTY, json.dumps(evalset_facts(evalset), allow_nan=False)))
+    return [*plain, (VERDICT_PROPERTY, json.dumps(asdict(verdict), allow_nan=False))]
+
+
+def open_session(
+    option: Any,
+    *,
+    args: Sequence[str],
+    written: Sequence[str | os.PathLike[str]],
+    directory: Path,
+    root: Path,
+    inifile: Path | None,
+    norecursedirs: Sequence[str],
+    distributed: bool = False,
+    in_worker: bool = False,
+    policy_digest: str | None = None,
+) -> Session:
+    """Check the `--ft-...` options (attributes of `option`, as argparse names them). Raises Unusable.
+
+    `distributed`: this process is the controller of workers, which are going to collect; `in_worker`: it is one, and
+    `policy_digest` is what the controller's policy has.
+    """
+    if not in_worker:  # before anything can go wrong: an old verdict must not be read as this run's
+        clear_outputs(option, directory)
+    if option.ft_model is None:
+        raise Unusable("a verdict was asked for, and no model to judge. Fix: add --ft-model=DIR")
+    check_rootdir([str(w) for w in written], directory, inifile)
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise Unusable(f'judging a model needs {", ".join(missing)}: pip install "pytest-ftgate[hf]"')
+    verdict_required = is_verdict_required(option)
+    required = _required(args, directory, norecursedirs, full=distributed and not option.collectonly)
+    subset = subset_of(option.ft_limit, option.ft_case, [file.path for file in required], check=not in_worker)
+    where = Where(option.ft_policy, option.ft_policy_ref, directory, root.resolve(), args, norecursedirs)
+    prove = not (option.collectonly or in_worker)
+    try:
+        candidate = resolve_candidate(
+            option.ft_model,
+            option.ft_base,
+            directory,
+            prove_base=False,
+            base_cache=root / CACHE_FILE,
+            rehash=option.ft_rehash,
+        )
+        if root in (candidate.path, candidate.base_path):  # before its folder is looked at: it must not change later
+            with contextlib.suppress(OSError):
+                (root / CACHE_FILE).parent.mkdir(mode=0o700, exist_ok=True)
+        policy = load_in_force(where, required, compare=prove)
+        if prove:
+            check_recorded_files(candidate)
+            check_base(policy.policy, candidate, option.ft_base)
+    except (FtgateError, InputError) as error:
+        raise Unusable(str(error)) from None
+    receipt = None if in_worker else receipt_settings(option, directory, candidate.path, candidate.base_path)
+    return Session(
+        candidate=candidate,
+        required=required,
+        policy=policy,
+        policy_changed=policy_digest not in (None, policy.digest),
+        verdict_required=verdict_required,
+        verdict_off=option.ft_verdict == "off",
+        cache=_cache(option.ft_cache, policy.policy.cache, verdict_required=verdict_required),
+        cache_mib=option.ft_cache_mib,
+        root=root,
+        device=option.ft_device,
+        dtype=option.ft_dtype,
+        quantize=option.ft_quantize,
+        batch_size=option.ft_batch_size,
+        json_path=directory / option.ft_json if option.ft_json else None,
+        html_path=directory / option.ft_html if option.ft_html else None,
+        receipt=receipt,
+        corroborate=option.ft_corroborate,
+        all_answers=option.ft_all_answers or subset.is_part,
+        judge_hopeless=option.ft_judge_hopeless or subset.is_part,
+        subset=subset,
+        collect_only=option.collectonly,
+        command=shlex.join(["pytest", *(str(w) for w in written)]),
+        notes=_misnamed(args, directory, norecursedirs, verdict_required=verdict_required),
+    )
+
+
+def _cache(asked: CacheMode | Literal["auto"], allowed: CacheRule, *, verdict_required: bool) -> CacheMode:
+    """Which stored generations are used. A verdict rests on fresh answers of the candidate, whatever was asked."""
+    if not verdict_required:
+        return "all" if asked == "auto" else asked
+    if asked == "auto":
+        return allowed
+    if asked == "all" or (asked == "base" and allowed == "off"):
+        raise Unusable(
+            f"--ft-cache={asked} where a verdict is required: the policy allows "
+            f"{'stored answers of the base only' if allowed == 'base' else 'no stored answers'}. Fix: leave --ft-cache "
+            f"out, or ask for no verdict (--ft-verdict=off)"
+        )
+    return asked
+
+
+def _misnamed(
+    args: Sequence[str], directory: Path, norecursedirs: Sequence[str], *, verdict_required: bool
+) -> tuple[str, ...]:
+    """Files that look like eval sets and are none: a gate that nobody collects would be missed by nobody."""
+    notes = tuple(
+        f"{shown(path)} is not an eval set: did you mean {path.stem.partition('.')[0]}.eval.yaml?"
+        for path in almost_evalsets(args, directory, norecursedirs)
+    )
+    if notes and verdict_required:
+        raise Unusable("\n".join([*notes, "Fix: rename the file, or keep it outside the paths given to pytest"]))
+    return notes
+
+
+def is_verdict_required(option: Any) -> bool:
+    """Whether only SHIP may end with 0."""
+    wanted = bool(os.environ.get("CI") or option.ft_receipt)
+    return option.ft_verdict == "require" or (option.ft_verdict == "auto" and wanted)
+
+
+def status_without_session(option: Any, status: int) -> int:
+    """What a run returns that asked for a verdict and was ended before the plugin was set up."""
+    return EXIT_CODES["NOT_EVALUATED"] if is_verdict_required(option) else status
+
+
+def load_for_collection(path: Path, session: Session | None) -> tuple[EvalSet | None, tuple[GateSpec, ...]]:
+    """The gates of a file, and its examples too where it is going to be judged. Raises EvalSetError.
+
+    No gates where none of its examples is asked.
+    """
+    if session is None or session.collect_only:
+        return None, read_header(path).gates
+    evalset = _load_usable(path)
+    return evalset, evalset.gates if session.subset.of(evalset).examples else ()
+
+
+def _load_usable(path: Path) -> EvalSet:
+    from pytest_ftgate.gates.preconditions import check_usable
+
+    evalset = load_evalset(path)
+    check_usable(evalset)
+    return evalset
+
+
+def _required(
+    args: Sequence[str], directory: Path, norecursedirs: Sequence[str], *, full: bool
+) -> tuple[EvalSetFile, ...]:
+    try:
+        paths = files_on_disk(args, directory, norecursedirs)
+    except InputError as error:
+        raise Unusable(str(error)) from None
+    # Workers go on with the other files where one cannot be collected: the model would be loaded for nothing.
+    if full and (problems := _all_problems(paths)):
+        raise Unusable("\n".join(problems))
+    try:
+        files = read_files(paths)
+    except InputError as error:
+        # Also one beside the file that was asked for: without it, it is not known what must be judged.
+        raise Unusable("\n".join(_all_problems(paths)) or str(error)) from None
+    seen: dict[str, Path] = {}
+    for file in files:
+        if file.name in seen:
+            raise Unusable(
+                f"two eval sets are called {file.name!r}: {seen[file.name]} and {file.path}. Fix: give one of them "
+                "another `name:`"
+            )
+        seen[file.name] = file.path
+    return tuple(files)
+
+
+def _all_problems(paths: Sequence[Path]) -> list[str]:
+    """Everything that is wrong with any of the files, so that one run tells all of it."""
+    found: list[str] = []
+    for path in paths:
+        try:
+            _load_usable(path)
+        except InputError as error:
+            found.append(str(error))
+    return found

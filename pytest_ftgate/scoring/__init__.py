@@ -1,0 +1,1 @@
+"""(Example, Generation) -> Score, and whether an output obeys a format."""

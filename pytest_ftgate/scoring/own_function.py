@@ -1,0 +1,110 @@
+"""Scorers that users write: `pkg.mod:function`, called with (Example, Generation)."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from numbers import Real
+from pathlib import Path
+from types import ModuleType
+
+from pytest_ftgate.errors import ScoringError
+from pytest_ftgate.evalset.types import Example, ScorerSpec
+from pytest_ftgate.files.digests import file_sha256
+from pytest_ftgate.files.problems import InputError, Problem
+from pytest_ftgate.files.sanitise import visible
+from pytest_ftgate.files.wording import brief, shown
+from pytest_ftgate.results import Generation, Score
+
+_EXPLANATION_CHARS = 200
+_FIX = 'write `scorer: "pkg.mod:function"`, importable from the eval set\'s folder or installed'
+
+
+def function_scorer(path: str, *, base_dir: Path) -> Callable[[Example, Generation], Score]:
+    """Scorer from `pkg.mod:function`, which returns a float in [0, 1], a bool or a Score.
+
+    The module is looked for in `base_dir` first. Raises InputError where there is no such function. The scorer raises
+    ScoringError for an exception inside it and for a value that is no number in [0, 1]: neither is a wrong answer.
+    """
+    function = _load(path, base_dir)
+
+    def score(example: Example, generation: Generation) -> Score:
+        where = f"scorer {brief(path)} on example {brief(example.id)}"
+        try:
+            result = function(example, generation)
+        except (Exception, SystemExit) as err:
+            found = visible(f"{type(err).__name__}: {err}", limit=_EXPLANATION_CHARS)
+            raise ScoringError(f"{where} failed with {found}", "repair the function") from err
+        return _score(result, where)
+
+    return score
+
+
+def scorer_source(spec: ScorerSpec) -> str | None:
+    """sha256 of the file of a `pkg.mod:function` scorer that is loaded; None for the scorers that come with ftgate."""
+    module = sys.modules.get(str(spec.options.get("path", "")).partition(":")[0])
+    if spec.kind != "function" or module is None or module.__file__ is None:
+        return None
+    return file_sha256(Path(module.__file__))
+
+
+def _score(result: object, where: str) -> Score:
+    if isinstance(result, Score):
+        values = [result.value, *result.parts.values()]
+        explanation = visible(result.explanation, limit=_EXPLANATION_CHARS)
+        scored = replace(result, explanation=explanation)
+    elif isinstance(result, Real):
+        values = [float(result)]
+        scored = Score(float(result), None, "as the scorer function returned it")
+    else:
+        fix = "return a float in [0, 1], a bool or a Score"
+        raise ScoringError(f"{where} returned a value of type {type(result).__name__}", fix)
+    if not all(isinstance(v, Real) and math.isfinite(v) and 0 <= v <= 1 for v in values):
+        raise ScoringError(f"{where} returned {brief(values)[:60]}", "return finite values in [0, 1]")
+    return scored
+
+
+def _load(path: str, base_dir: Path) -> Callable[[Example, Generation], object]:
+    name, colon, attribute = path.partition(":")
+    if not colon or not attribute.isidentifier() or not all(part.isidentifier() for part in name.split(".")):
+        raise _refused(base_dir, f"expected `pkg.mod:function`, found {brief(path)}")
+    with _importable(base_dir):
+        try:
+            module = importlib.import_module(name)
+        except (Exception, SystemExit) as err:
+            found = visible(f"{type(err).__name__}: {err}", limit=_EXPLANATION_CHARS)
+            raise _refused(base_dir, f"expected an importable module {brief(name)}, but {found}") from err
+    _check_origin(module, name, base_dir)
+    function = vars(module).get(attribute)
+    if not callable(function):
+        raise _refused(base_dir, f"expected a function {brief(attribute)} in {brief(name)}, found none")
+    loaded: Callable[[Example, Generation], object] = function
+    return loaded
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    entry = str(folder.resolve())
+    sys.path.insert(0, entry)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)
+
+
+def _check_origin(module: ModuleType, name: str, base_dir: Path) -> None:
+    """Two eval sets may each have a scorers.py; Python imports one name once, so one would get the other's scorer."""
+    stem = base_dir.resolve().joinpath(*name.split("."))
+    own = next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
+    if own and (module.__file__ is None or Path(module.__file__).resolve() != own):
+        what = f"expected module {brief(name)} from {shown(own)}, but another file of that name is loaded already"
+        raise _refused(base_dir, what, "give the module a name of its own")
+
+
+def _refused(base_dir: Path, what: str, fix: str = _FIX) -> InputError:
+    return InputError([Problem(shown(base_dir), None, "scorer.function", what, fix)])

@@ -1,0 +1,1 @@
+"""What makes a verdict worth believing: policy, attempts, receipt."""
