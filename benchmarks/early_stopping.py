@@ -7,12 +7,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import rules
-from pytest_ftgate.stats import StoppingLevels, critical_z, early_level, rejection_region
+from pytest_ftgate.stats import critical_z, early_level, final_level, rejection_region
 from pytest_ftgate.stats.sequential import paired_e_values
 from pytest_ftgate.stats.tango import score_z
 
 BATCH = 10
-LEVELS = StoppingLevels(alpha=rules.ALPHA, fail_first=rules.ALPHA / 3, fail_last=rules.ALPHA)
+
+
+@dataclass(frozen=True, slots=True)
+class StoppingLevels:
+    """Levels at which one gate of a run passes and fails."""
+
+    alpha: float
+    """PASS where the p-value of the bad null is at most this."""
+    fail_first: float
+    """FAIL at or below this: the run's level over its number of gates."""
+
+    def final(self) -> StoppingLevels:
+        """What is left for the last example, and for curtailment, where stopping early was allowed."""
+        return StoppingLevels(final_level(self.alpha), final_level(self.fail_first))
+
+
+LEVELS = StoppingLevels(alpha=rules.ALPHA, fail_first=rules.ALPHA / 3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from ._checks import check_open, check_pairs
-from .tango import Floats, Ints, score_crossing, score_z, tango_z
+from .tango import Floats, Ints, score_z, tango_z
 
 EXACT_MAX_N = 2000
 """Largest n that gets the exact test; above it the asymptotic score test answers, and says so."""
@@ -169,39 +169,3 @@ def _zoom(n: int, delta0: float, least_gains: Ints, centre: float, reach: float)
         centre, reach = float(points[int(np.argmax(values))]), 2.0 * reach / (_ZOOM_POINTS - 1)
         best = max(best, float(np.max(values)))
     return best
-
-
-def certified_lower_bound(gains: int, losses: int, n: int, *, alpha: float = 0.05) -> float:
-    """L such that "Delta > L" is certified with confidence 1 - alpha: the first delta0, from -1 up, not rejected.
-
-    The exact p-value dips a little as delta0 rises, so the bound is found by scanning upward and not by a root search.
-    """
-    check_pairs(gains, losses, n)
-    check_open("alpha", alpha, 0.0, 1.0)
-    if n > EXACT_MAX_N:
-        return score_crossing(gains, losses, n, -float(special.ndtri(alpha)))
-    z, at = 4.0, -1.0
-    near = score_crossing(gains, losses, n, z)
-    ahead = list(np.linspace(-1.0, near, 14)[1:])
-    while ahead:
-        delta0 = min(max(float(ahead.pop(0)), -1.0 + 1e-12), 1.0 - 1e-12)
-        p_value = paired_p_value(gains, losses, n, delta0=delta0)
-        if p_value > alpha:
-            return _first_accepted(gains, losses, n, alpha, at, delta0)
-        at = delta0
-        if not ahead:
-            # Steps of the score statistic: 0.1 where rejection is overwhelming, 0.02 where it is not.
-            z -= 0.1 if p_value < alpha / 5.0 else 0.02
-            ahead = [score_crossing(gains, losses, n, z)]
-    return at
-
-
-def _first_accepted(gains: int, losses: int, n: int, alpha: float, rejected: float, accepted: float) -> float:
-    """Narrow [rejected, accepted] to 1e-5 and return its rejected end, which is what may be claimed."""
-    while accepted - rejected > 1e-5:
-        middle = (rejected + accepted) / 2.0
-        if paired_p_value(gains, losses, n, delta0=middle) > alpha:
-            accepted = middle
-        else:
-            rejected = middle
-    return rejected

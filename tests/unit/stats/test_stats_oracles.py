@@ -53,17 +53,6 @@ def test_bentur_exact_unconditional_two_sided() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gains", "losses", "n", "lower", "upper"),
-    # (20, 5, 200): a scan of the p-value from below is first accepted at 0.0311; from 0.0328 to 0.0344 it dips under
-    # 0.05 once more, so that 0.0345, found by a coarse search, is not the end of the confidence set.
-    [(8, 2, 60, 0.0103, 0.1987), (20, 5, 200, 0.0311, 0.1207)],
-)
-def test_certified_bounds(gains: int, losses: int, n: int, lower: float, upper: float) -> None:
-    assert stats.certified_lower_bound(gains, losses, n) == pytest.approx(lower, abs=1e-4)
-    assert -stats.certified_lower_bound(losses, gains, n) == pytest.approx(upper, abs=1e-4)
-
-
-@pytest.mark.parametrize(
     ("successes", "n", "p0", "p_value", "lower"),
     [
         (59, 59, 0.95, 0.0485, None),

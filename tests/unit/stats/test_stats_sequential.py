@@ -1,4 +1,4 @@
-"""Stopping early: curtailment changes no verdict (brute force), the e-process keeps its level (enumeration)."""
+"""Stopping early: the e-process keeps its level (enumeration)."""
 
 from __future__ import annotations
 
@@ -9,69 +9,15 @@ import numpy as np
 import pytest
 
 from pytest_ftgate.stats import (
-    StoppingLevels,
-    binomial_p_value,
-    ceiling_e_value,
-    curtail_floor,
-    curtail_paired,
-    early_floor,
     early_level,
-    early_paired,
     final_level,
     floor_e_value,
     paired_e_value,
-    paired_p_value,
     rejection_region,
     successes_needed,
 )
 
-LEVELS = StoppingLevels(alpha=0.05, fail_first=0.05 / 3, fail_last=0.05)
-
-
-def decision(p_good: float, p_bad: float, levels: StoppingLevels) -> str:
-    if p_good <= levels.alpha:
-        return "PASS"
-    if p_bad <= levels.fail_first:
-        return "FAIL"
-    return "INCONCLUSIVE" if p_bad > levels.fail_last else "by Holm"
-
-
-@pytest.mark.parametrize(("n", "delta0"), [(12, -0.2), (12, 0.0), (14, 0.1)])
-def test_paired_curtailment_is_right_and_never_late(n: int, delta0: float) -> None:
-    """Every state of every run: settled exactly where all the completions get one verdict, and then that one."""
-    verdicts = {
-        (b, c): decision(paired_p_value(b, c, n, delta0=delta0), paired_p_value(c, b, n, delta0=-delta0), LEVELS)
-        for b in range(n + 1)
-        for c in range(n + 1 - b)
-    }
-    assert {"PASS", "FAIL", "INCONCLUSIVE"} <= set(verdicts.values())
-    settled_early = 0
-    for wrong in (0, 3, 7, n):
-        right = n - wrong
-        for b, c in itertools.product(range(wrong + 1), range(right + 1)):
-            for to_gain, to_lose in itertools.product(range(wrong - b + 1), range(right - c + 1)):
-                reached = {verdicts[b + g, c + s] for g in range(to_gain + 1) for s in range(to_lose + 1)}
-                found = curtail_paired(b, c, n, can_gain=to_gain, can_lose=to_lose, delta0=delta0, levels=LEVELS)
-                sure = reached.pop() if len(reached) == 1 else None
-                assert found.settled == (None if sure == "by Holm" else sure)
-                assert found.can_pass == (verdicts[b + to_gain, c] == "PASS")
-                settled_early += found.settled is not None and to_gain + to_lose > 0
-    assert settled_early > 0
-
-
-@pytest.mark.parametrize("p0", [0.3, 0.7])
-def test_floor_curtailment_is_right_and_never_late(p0: float) -> None:
-    n = 18
-    p_good = [binomial_p_value(x, n, p0=p0, alternative="greater") for x in range(n + 1)]
-    p_bad = [binomial_p_value(x, n, p0=p0, alternative="less") for x in range(n + 1)]
-    verdicts = [decision(good, bad, LEVELS) for good, bad in zip(p_good, p_bad, strict=True)]
-    assert {"PASS", "FAIL", "INCONCLUSIVE"} <= set(verdicts)
-    for done in range(1, n + 1):
-        for x in range(done + 1):
-            reached = set(verdicts[x : x + n - done + 1])
-            sure = reached.pop() if len(reached) == 1 else None
-            found = curtail_floor(x, done, n, p0=p0, levels=LEVELS)
-            assert found.settled == (None if sure == "by Holm" else sure)
+ALPHA, FAIL = 0.05, 0.05 / 3
 
 
 def trinomial_paths(length: int) -> np.ndarray:
@@ -104,13 +50,26 @@ def test_floor_e_values_have_mean_one(p0: float) -> None:
     n = 12
     weights = [math.comb(n, x) * p0**x * (1 - p0) ** (n - x) for x in range(n + 1)]
     assert sum(w * floor_e_value(x, n, p0=p0) for x, w in enumerate(weights)) == pytest.approx(1.0)
-    assert sum(w * ceiling_e_value(x, n, p0=p0) for x, w in enumerate(weights)) == pytest.approx(1.0)
+    assert sum(w * floor_e_value(n - x, n, p0=1 - p0) for x, w in enumerate(weights)) == pytest.approx(1.0)
 
 
-def run_paired(n: int, delta0: float, gain: float, loss: float, levels: StoppingLevels) -> tuple[float, float]:
+def early_paired(gains: int, losses: int, done: int, delta0: float) -> str:
+    """How the gates use e-values (gates/curtailment.py): the good null first, then its mirror."""
+    if paired_e_value(gains, losses, done, delta0=delta0) >= 1.0 / early_level(ALPHA):
+        return "PASS"
+    return "FAIL" if paired_e_value(losses, gains, done, delta0=-delta0) >= 1.0 / early_level(FAIL) else ""
+
+
+def early_floor(successes: int, done: int, p0: float) -> str:
+    if floor_e_value(successes, done, p0=p0) >= 1.0 / early_level(ALPHA):
+        return "PASS"
+    return "FAIL" if floor_e_value(done - successes, done, p0=1.0 - p0) >= 1.0 / early_level(FAIL) else ""
+
+
+def run_paired(n: int, delta0: float, gain: float, loss: float) -> tuple[float, float]:
     """(P(PASS), P(early FAIL)) of the early-stopping design, exactly, by stepping the law of (gains, losses)."""
     law, passed, failed = {(0, 0): 1.0}, 0.0, 0.0
-    region = rejection_region(n, delta0, final_level(levels.alpha))
+    region = rejection_region(n, delta0, final_level(ALPHA))
     for t in range(1, n + 1):
         new: dict[tuple[int, int], float] = {}
         for (b, c), weight in law.items():
@@ -118,7 +77,7 @@ def run_paired(n: int, delta0: float, gain: float, loss: float, levels: Stopping
                 new[state] = new.get(state, 0.0) + weight * chance
         law = {}
         for (b, c), weight in new.items():
-            early = early_paired(b, c, t, delta0=delta0, levels=levels)
+            early = early_paired(b, c, t, delta0)
             if early == "PASS" or (t == n and b >= region[c]):
                 passed += weight
             elif early == "FAIL":
@@ -130,48 +89,40 @@ def run_paired(n: int, delta0: float, gain: float, loss: float, levels: Stopping
 
 @pytest.mark.parametrize(("delta0", "flips"), [(-0.05, 0.05), (-0.05, 0.11), (0.05, 0.15), (0.0, 0.3)])
 def test_early_stopping_keeps_its_level(delta0: float, flips: float) -> None:
-    passed, failed = run_paired(45, delta0, (flips + delta0) / 2, (flips - delta0) / 2, LEVELS)
-    assert passed <= LEVELS.alpha + 1e-9
-    assert failed <= early_level(LEVELS.fail_first) + 1e-9
+    passed, failed = run_paired(45, delta0, (flips + delta0) / 2, (flips - delta0) / 2)
+    assert passed <= ALPHA + 1e-9
+    assert failed <= early_level(FAIL) + 1e-9
 
 
 def test_early_stopping_stops_early_on_clear_cases() -> None:
-    assert early_paired(35, 0, 60, delta0=0.05, levels=LEVELS) == "PASS"
-    assert early_paired(0, 35, 60, delta0=0.05, levels=LEVELS) == "FAIL"
-    assert early_paired(3, 1, 60, delta0=0.05, levels=LEVELS) is None
-    assert early_floor(80, 80, p0=0.85, levels=LEVELS) == "PASS"
-    assert early_floor(20, 60, p0=0.85, levels=LEVELS) == "FAIL"
-    assert early_floor(50, 60, p0=0.85, levels=LEVELS) is None
+    assert early_paired(35, 0, 60, delta0=0.05) == "PASS"
+    assert early_paired(0, 35, 60, delta0=0.05) == "FAIL"
+    assert early_paired(3, 1, 60, delta0=0.05) == ""
+    assert early_floor(80, 80, p0=0.85) == "PASS"
+    assert early_floor(20, 60, p0=0.85) == "FAIL"
+    assert early_floor(50, 60, p0=0.85) == ""
 
 
 def test_early_floor_keeps_its_level() -> None:
     n, p0 = 60, 0.8
-    needed = successes_needed(n, p0=p0, alpha=final_level(LEVELS.alpha))
+    needed = successes_needed(n, p0=p0, alpha=final_level(ALPHA))
     law, passed = {0: 1.0}, 0.0
     for t in range(1, n + 1):
         new: dict[int, float] = {}
         for x, weight in law.items():
             new[x + 1] = new.get(x + 1, 0.0) + weight * p0
             new[x] = new.get(x, 0.0) + weight * (1 - p0)
-        stops = {x for x in new if early_floor(x, t, p0=p0, levels=LEVELS) == "PASS" or (t == n and x >= needed)}
+        stops = {x for x in new if early_floor(x, t, p0=p0) == "PASS" or (t == n and x >= needed)}
         passed += sum(new[x] for x in stops)
         law = {x: w for x, w in new.items() if x not in stops}
-    assert 0.0 < passed <= LEVELS.alpha
+    assert 0.0 < passed <= ALPHA
 
 
 def test_split_of_alpha() -> None:
     assert early_level(0.05) == pytest.approx(0.01)
     assert final_level(0.05) == pytest.approx(0.04)
-    final = LEVELS.final()
-    assert (final.alpha, final.fail_first, final.fail_last) == pytest.approx((0.04, 0.04 / 3, 0.04))
 
 
 def test_impossible_states_are_refused() -> None:
-    with pytest.raises(ValueError, match="fail_first"):
-        StoppingLevels(alpha=0.05, fail_first=0.05, fail_last=0.01)
-    with pytest.raises(ValueError, match="n must be at least 20"):
-        curtail_floor(3, 20, 19, p0=0.5, levels=LEVELS)
-    with pytest.raises(ValueError, match="gains"):
-        curtail_paired(3, 3, 10, can_gain=8, can_lose=0, delta0=0.0, levels=LEVELS)
     with pytest.raises(ValueError, match="gains"):
         paired_e_value(3, 3, 5, delta0=0.0)
