@@ -24,8 +24,7 @@ from pytest_ftgate.evalset.types import EvalSet
 from pytest_ftgate.files.disk import write_text
 from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.files.sanitise import visible
-from pytest_ftgate.gates import scores_of
-from pytest_ftgate.gates.given import clusters_of, unit_of
+from pytest_ftgate.gates.given import clusters_of, scores_of, unit_of
 from pytest_ftgate.gates.ladder import Answer, Assessment, Climbed, Goal, assess
 from pytest_ftgate.gates.preconditions import check_usable
 from pytest_ftgate.model.identity import resolve_base

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_ftgate.errors import Unusable
 from pytest_ftgate.evalset.loader import load_evalset
+from pytest_ftgate.evalset.order import in_order
 from pytest_ftgate.evalset.types import EvalSet
 from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.files.wording import brief, listed
@@ -19,7 +20,7 @@ class Subset:
     """Which examples are asked; without limit and cases, all of them."""
 
     limit: int | None = None
-    """So many of each eval set, the first in the recorded order (settled.in_order)."""
+    """So many of each eval set, the first in the recorded order (evalset/order.py)."""
     cases: tuple[str, ...] = ()
     """`name:id`, or an id of any eval set. Where there are some, the limit does not count."""
 
@@ -44,8 +45,6 @@ class Subset:
         if self.cases:
             wanted = {e.id for e in evalset.examples if e.id in self.cases or f"{evalset.name}:{e.id}" in self.cases}
         else:
-            from pytest_ftgate.evalset.order import in_order
-
             wanted = {e.id for e in in_order(evalset)[: self.limit]}
         return replace(evalset, examples=tuple(e for e in evalset.examples if e.id in wanted))
 

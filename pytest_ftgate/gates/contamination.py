@@ -12,7 +12,9 @@ from statistics import fmean
 import numpy as np
 from scipy.stats import permutation_test
 
-from pytest_ftgate.gates import GateInput, judge, references_of, scores_of
+from pytest_ftgate.gates.given import GateInput, scores_of
+from pytest_ftgate.gates.judge import judge
+from pytest_ftgate.gates.paired import references_of
 from pytest_ftgate.results import Verdict
 
 PERMUTATIONS = 9999

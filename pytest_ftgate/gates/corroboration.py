@@ -15,7 +15,7 @@ from scipy.stats import mannwhitneyu
 
 from pytest_ftgate.answers.prompting import BASE_REFERENCE, CANDIDATE_REFERENCE
 from pytest_ftgate.evalset.types import EvalSet
-from pytest_ftgate.gates import Answers
+from pytest_ftgate.gates.given import Answers
 from pytest_ftgate.results import Verdict
 
 MIN_CLEAN = 30

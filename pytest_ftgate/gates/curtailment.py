@@ -26,8 +26,9 @@ from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.evalset.order import in_order
 from pytest_ftgate.evalset.scorer_options import is_graded
 from pytest_ftgate.evalset.types import EvalSet, Example, GateSpec
-from pytest_ftgate.gates import Answers, GateInput, references_of
+from pytest_ftgate.gates.given import Answers, GateInput
 from pytest_ftgate.gates.measure import Levels, paired_p_bad, paired_p_good
+from pytest_ftgate.gates.paired import references_of
 from pytest_ftgate.gates.part_answered import Bounds, Part, Settled
 from pytest_ftgate.results import Generation
 from pytest_ftgate.scoring.format_check import make_format_check

@@ -24,7 +24,7 @@ from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError, Problem
 from pytest_ftgate.files.strictjson import read_json
 from pytest_ftgate.files.wording import shown
-from pytest_ftgate.gates import scores_of
+from pytest_ftgate.gates.given import scores_of
 from pytest_ftgate.results import Generation
 
 CALIBRATION = Path(".ftgate", "calibration.json")

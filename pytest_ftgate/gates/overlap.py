@@ -9,8 +9,8 @@ from pytest_ftgate.errors import IdentityError, UnknownTraining
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.digests import path_sha256
 from pytest_ftgate.files.problems import InputError
-from pytest_ftgate.gates import WORST
 from pytest_ftgate.gates.examples_needed import exact_percent
+from pytest_ftgate.gates.given import WORST
 from pytest_ftgate.model.identity import Candidate
 from pytest_ftgate.results import Verdict
 from pytest_ftgate.rows.overlap import Finding, OverlapOptions, OverlapReport, find_overlaps, items_of, leaks_exceed

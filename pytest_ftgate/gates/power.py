@@ -16,9 +16,8 @@ from pytest_ftgate import stats
 from pytest_ftgate.evalset.scorer_options import is_graded
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.sanitise import visible
-from pytest_ftgate.gates import GateInput
 from pytest_ftgate.gates.examples_needed import exact_percent, exact_points, graded_needed
-from pytest_ftgate.gates.given import clusters_of
+from pytest_ftgate.gates.given import GateInput, clusters_of
 from pytest_ftgate.gates.measure import Levels, graded_p_good
 from pytest_ftgate.gates.slices import NAMED, TooSmall, too_small
 from pytest_ftgate.results import Verdict

@@ -11,11 +11,11 @@ from pytest_ftgate.evalset.order import in_order
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError
-from pytest_ftgate.gates import GateInput, error_verdict
 from pytest_ftgate.gates.contamination import judge_with_leaks
 from pytest_ftgate.gates.corroboration import corroborate as weigh
 from pytest_ftgate.gates.corroboration import with_corroboration
 from pytest_ftgate.gates.curtailment import Looks, as_far_as_settled, cannot_stop
+from pytest_ftgate.gates.given import GateInput, error_verdict
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.gates.overlap import Overlaps, judge_overlap
 from pytest_ftgate.gates.power import hopeless_verdict

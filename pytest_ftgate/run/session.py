@@ -135,7 +135,7 @@ class Session:
 
     def refuse_xfail(self, evalset: EvalSet, gate: GateSpec) -> Verdict:
         """The Verdict of a gate that another plugin marked as expected to fail."""
-        from pytest_ftgate.gates import error_verdict
+        from pytest_ftgate.gates.given import error_verdict
 
         name = f"{evalset.name}::{gate.kind}"
         return error_verdict(
@@ -162,7 +162,7 @@ class Session:
         self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult], shared: Path
     ) -> Verdict:
         """The Verdict of one gate, held to the policy, at the level that is left for this attempt."""
-        from pytest_ftgate.gates import error_verdict
+        from pytest_ftgate.gates.given import error_verdict
         from pytest_ftgate.run.judging import judge_gate
         from pytest_ftgate.trust.attempts.counting import is_counted
         from pytest_ftgate.trust.attempts.verdicts import keep_result, refuse, say_used_up, seal

@@ -11,8 +11,9 @@ from unittest import mock
 from hypothesis import settings
 
 from pytest_ftgate.evalset.types import EvalSet, Example, GateSpec, GenerationSettings, Prompt, Rung, ScorerSpec
-from pytest_ftgate.gates import GateInput, judge
 from pytest_ftgate.gates.examples_needed import Shortfall
+from pytest_ftgate.gates.given import GateInput
+from pytest_ftgate.gates.judge import judge
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.results import Generation, Verdict
 

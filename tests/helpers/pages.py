@@ -10,8 +10,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from pytest_ftgate.evalset.types import EvalSet, Example, GateSpec, GenerationSettings, Prompt, Rung, ScorerSpec
-from pytest_ftgate.gates import GateInput, judge
 from pytest_ftgate.gates.decision import Decision, RunFacts, decide
+from pytest_ftgate.gates.given import GateInput
+from pytest_ftgate.gates.judge import judge
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.report.data import Answer, ExampleRow, ReportData
 from pytest_ftgate.report.rows import example_rows

@@ -14,7 +14,7 @@ import test_false_greens_selection as selection
 
 from pytest_ftgate.gates.decision import EXIT_CODES
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 LISTED = (
     *(1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, 16, 18, 19, 20, 22, 23, 25, 26, 27, 29, 30, 31, 32, 34, 35, 36, 37, 38),
     *(40, 41, 42, 44, 45, 47, 48, 49, 50, 51, 52, 53, 54, 56, 57, 58, 59, 61, 62, 63, 65, 66, 68, 69, 70, 71, 73, 74),
@@ -34,7 +34,7 @@ def lines() -> list[tuple[int, str, str]]:
 def names() -> set[str]:
     """Functions of all test files, and names of rows."""
     found = {row.name for row in ROWS}
-    for path in TESTS.glob("test_*.py"):
+    for path in TESTS.rglob("test_*.py"):
         found |= {
             n.name for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.FunctionDef)
         }

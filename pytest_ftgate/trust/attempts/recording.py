@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_ftgate.files.json_value import Json
-from pytest_ftgate.gates import error_verdict
+from pytest_ftgate.gates.given import error_verdict
 from pytest_ftgate.results import Verdict
 from pytest_ftgate.trust.attempts.counting import Attempt, count_attempt, is_counted
 from pytest_ftgate.trust.attempts.ledger import FIX, FOLDER, LEDGER, Entry, Ledger, append_entries

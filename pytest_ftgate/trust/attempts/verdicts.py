@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pytest_ftgate import stats
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
-from pytest_ftgate.gates import error_verdict
+from pytest_ftgate.gates.given import error_verdict
 from pytest_ftgate.results import Outcome, Verdict
 from pytest_ftgate.trust.attempts.counting import Attempt
 from pytest_ftgate.trust.attempts.ledger import FIX

@@ -40,14 +40,14 @@ def test_ctrl_c_is_no_traceback(capsys: pytest.CaptureFixture[str], monkeypatch:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pytest_ftgate.commands.plan.main", interrupted)
-    assert run("plan", "evals", capsys=capsys) == (130, "", "\nftgate plan: interrupted\n")
+    assert run("plan", "evals", capsys=capsys) == (130, "", "\npytest-ftgate plan: interrupted\n")
 
 
 @pytest.mark.parametrize("args", [(), ("nonsense",), ("--nonsense",)])
 def test_what_is_no_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str], args: tuple[str, ...]) -> None:
     code, _, err = run(*args, capsys=capsys)
     assert code == 2
-    assert "usage: ftgate" in err
+    assert "usage: pytest-ftgate" in err
     assert "Traceback" not in err
 
 
@@ -62,7 +62,7 @@ def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str], verb: st
 def test_every_verb_gets_its_options_untouched(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     seen: list[list[str]] = []
     module = SimpleNamespace(main=lambda argv: seen.append(list(argv)) or 7)
-    monkeypatch.setitem(sys.modules, cli.VERBS[verb][0], module)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, f"pytest_ftgate.{cli.VERBS[verb][0]}", module)  # type: ignore[arg-type]
     assert cli.main([verb, "--help", "-x", "a b", "--", "--version"]) == 7
     assert seen == [["--help", "-x", "a b", "--", "--version"]]
 

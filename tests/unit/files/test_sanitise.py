@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pytest_ftgate.files import sanitise
 from pytest_ftgate.files.sanitise import (
     csv_cell,
     gha_data,
@@ -23,7 +24,6 @@ from pytest_ftgate.files.sanitise import (
     term_block,
     visible,
 )
-from pytest_ftgate.report import sanitise
 
 ATTACKS = [
     "::error::boo",

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from answered import answers_of, evalset, example, gate, rungs_of
 
-from pytest_ftgate.gates import GateInput, error_verdict, judge
 from pytest_ftgate.gates.contamination import judge_with_leaks
 from pytest_ftgate.gates.corroboration import Corroboration, corroborate, with_corroboration
+from pytest_ftgate.gates.given import GateInput, error_verdict
+from pytest_ftgate.gates.judge import judge
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.results import Generation
 

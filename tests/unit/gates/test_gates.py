@@ -32,7 +32,8 @@ from hypothesis import strategies as st
 
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.evalset.types import ScorerSpec
-from pytest_ftgate.gates import GateInput, judge
+from pytest_ftgate.gates.given import GateInput
+from pytest_ftgate.gates.judge import judge
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.results import Generation, Verdict
 

@@ -19,7 +19,8 @@ from answered import (
 )
 
 from pytest_ftgate.errors import ScoringError
-from pytest_ftgate.gates import GateInput, judge
+from pytest_ftgate.gates.given import GateInput
+from pytest_ftgate.gates.judge import judge
 from pytest_ftgate.gates.measure import Levels
 
 

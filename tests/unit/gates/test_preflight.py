@@ -255,4 +255,4 @@ def test_plan_refuses_a_share_that_is_none(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_plan_is_a_verb() -> None:
-    assert VERBS["plan"][0] == "pytest_ftgate.commands.plan"
+    assert VERBS["plan"][0] == "commands.plan"

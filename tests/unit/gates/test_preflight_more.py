@@ -15,7 +15,8 @@ from pytest_ftgate.answers.store import SCHEMA
 from pytest_ftgate.commands import plan as plan_command
 from pytest_ftgate.evalset.loader import load_evalset
 from pytest_ftgate.evalset.types import EvalSet, Example, SliceSpec
-from pytest_ftgate.gates import GateInput, judge
+from pytest_ftgate.gates.given import GateInput
+from pytest_ftgate.gates.judge import judge
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.gates.noise import Noise, asked_digest, newest_noise, store_calibration
 from pytest_ftgate.gates.power import (

@@ -14,7 +14,8 @@ from scipy import stats as scipy_stats
 
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.evalset.types import ScorerSpec
-from pytest_ftgate.gates import GateInput, judge
+from pytest_ftgate.gates.given import GateInput
+from pytest_ftgate.gates.judge import judge
 from pytest_ftgate.gates.measure import APPROXIMATE, Levels
 from pytest_ftgate.report.gatetable import gate_table as html_gates
 from pytest_ftgate.report.markup import Html

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from pytest_ftgate import stats
 from pytest_ftgate.evalset.order import ORDER_SEED, in_order
 from pytest_ftgate.evalset.types import EvalSet, GateSpec, ScorerSpec
-from pytest_ftgate.gates import Answers, GateInput, judge
 from pytest_ftgate.gates.curtailment import Looks, as_far_as_settled, cannot_stop
 from pytest_ftgate.gates.examples_needed import Shortfall
+from pytest_ftgate.gates.given import Answers, GateInput
+from pytest_ftgate.gates.judge import judge
 from pytest_ftgate.gates.measure import Levels, paired_p_bad, paired_p_good
 from pytest_ftgate.gates.part_answered import E_PROCESS
 from pytest_ftgate.results import Verdict

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from pytest_ftgate.evalset.types import ScorerSpec, SliceSpec
-from pytest_ftgate.gates import GateInput, judge
 from pytest_ftgate.gates.contamination import judge_with_leaks
+from pytest_ftgate.gates.given import GateInput
+from pytest_ftgate.gates.judge import judge
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.gates.slices import TooSmall, too_small
 from pytest_ftgate.report.gatetable import gate_table as html_gates

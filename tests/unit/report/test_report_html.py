@@ -13,8 +13,8 @@ from pages import Page, answers_for, count, report, said, tickets
 
 from pytest_ftgate.answers.shared_stage import STAGE_FILE, read_stage, shared_stage
 from pytest_ftgate.answers.stage import StageResult
-from pytest_ftgate.gates import error_verdict
 from pytest_ftgate.gates.decision import Decision
+from pytest_ftgate.gates.given import error_verdict
 from pytest_ftgate.report.data import ReportData
 from pytest_ftgate.report.files import write_html
 from pytest_ftgate.report.html import render_html

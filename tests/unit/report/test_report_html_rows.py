@@ -9,7 +9,7 @@ import pytest
 from pages import Page, answers_for, plain_rows, report, said, tickets
 
 from pytest_ftgate.evalset.types import ScorerSpec
-from pytest_ftgate.gates import scores_of
+from pytest_ftgate.gates.given import scores_of
 from pytest_ftgate.report.data import Answer, ExampleRow, ReportData
 from pytest_ftgate.report.html import render_html
 from pytest_ftgate.report.rows import by_importance, example_rows, flips_of

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ftgate.answers.stage import Progress
-from pytest_ftgate.gates import error_verdict
 from pytest_ftgate.gates.decision import Decision
+from pytest_ftgate.gates.given import error_verdict
 from pytest_ftgate.report.terminal import (
     TABLE_HEADERS,
     counts_line,
