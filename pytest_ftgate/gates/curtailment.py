@@ -22,7 +22,7 @@ from statistics import fmean
 import numpy as np
 
 from pytest_ftgate import stats
-from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.errors import FtgateError, ScoringError
 from pytest_ftgate.evalset.order import in_order
 from pytest_ftgate.evalset.scorer_options import is_graded
 from pytest_ftgate.evalset.types import EvalSet, Example, GateSpec
@@ -160,7 +160,7 @@ class Looks:
             if strict and self._obeys is not None:
                 self._known[key] = int(self._obeys(answer).strict)
             elif self._score is not None:
-                self._known[key] = int(self._score(example, answer).value)
+                self._known[key] = _whole(self._score(example, answer).value)
         return self._known[key]
 
     def _curtailed(self, gate: GateSpec, counts: Sequence[_Count], levels: Levels) -> Settled | None:
@@ -212,6 +212,13 @@ class Looks:
         delta0 = gate.bound if gate.kind == "beats_baseline" else -gate.bound
         good = stats.paired_e_values(up, down, done, delta0=delta0)
         return good, stats.paired_e_values(down, up, done, delta0=-delta0)
+
+
+def _whole(value: float) -> int:
+    """A score that counts as right or wrong. Raises ScoringError for one between: rounding it would misjudge."""
+    if value not in (0.0, 1.0):
+        raise ScoringError(f"a scorer that is said to give 0 or 1 gave {value!r}", "correct its row in SCORERS")
+    return int(value)
 
 
 def _first(values: stats.Floats, goal: float) -> int:

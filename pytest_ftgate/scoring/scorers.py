@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_ftgate.errors import ScoringError
+from pytest_ftgate.evalset.scorer_options import SCORERS, is_graded, scorer_kind
 from pytest_ftgate.evalset.types import Example, ScorerSpec
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError, Problem
@@ -33,8 +34,6 @@ __all__ = ["Scorer", "classification_table", "make_scorer", "needed_labels"]
 Scorer = Callable[[Example, Generation], Score]
 Options = Mapping[str, Json]
 
-KINDS = ("exact", "includes", "choice", "regex", "numeric", "json_fields", "similarity", "function")
-
 
 def make_scorer(spec: ScorerSpec, *, base_dir: Path) -> Scorer:
     """The scorer that `spec` names; `base_dir` is the eval set's folder (for `function`).
@@ -44,6 +43,7 @@ def make_scorer(spec: ScorerSpec, *, base_dir: Path) -> Scorer:
     used, where a pattern runs out of time and where a function of the user fails.
     """
     inner = _inner(spec, base_dir)
+    graded = is_graded(spec)
 
     def score(example: Example, generation: Generation) -> Score:
         if generation.finish_reason == "error":
@@ -51,6 +51,10 @@ def make_scorer(spec: ScorerSpec, *, base_dir: Path) -> Scorer:
             fix = "repair the generation; an answer that was not obtained is not scored"
             raise ScoringError(f"example {brief(example.id)}: nothing was generated ({found})", fix)
         scored = inner(example, generation)
+        if not graded and scored.value not in (0.0, 1.0):
+            # Exact tests and early stops rest on it.
+            what = f"the scorer {spec.kind} is said to give 0 or 1, and gave {scored.value!r}"
+            raise ScoringError(f"example {brief(example.id)}: {what}", "correct `graded` in its row of SCORERS")
         if generation.finish_reason == "length":
             scored = replace(scored, explanation=f"{scored.explanation}; the answer was cut at max_new_tokens")
         return scored
@@ -60,31 +64,15 @@ def make_scorer(spec: ScorerSpec, *, base_dir: Path) -> Scorer:
 
 def needed_labels(spec: ScorerSpec) -> tuple[str, ...]:
     """Labels whose log-likelihood the engine must compute for this scorer; () for all but choice by loglikelihood."""
-    if spec.kind == "choice" and spec.options.get("by") == "loglikelihood":
-        return tuple(spec.options["labels"])
-    return ()
+    return scorer_kind(spec).labels(spec.options)
 
 
 def _inner(spec: ScorerSpec, base_dir: Path) -> Scorer:
-    options = spec.options
-    match spec.kind:
-        case "exact":
-            return _exact(options)
-        case "includes":
-            return _includes(options)
-        case "choice":
-            return _choice(options, base_dir)
-        case "regex":
-            return _regex(options, base_dir)
-        case "numeric":
-            return _numeric(options, base_dir)
-        case "json_fields":
-            return _json_fields(options, base_dir)
-        case "similarity":
-            return _similarity(options, base_dir)
-        case "function":
-            return function_scorer(str(options.get("path", "")), base_dir=base_dir)
-    raise _refused(base_dir, "", f"expected one of {listed(KINDS, last='or')}, found {brief(spec.kind)}", "choose one")
+    build = BUILDERS.get(spec.kind)
+    if build is None:
+        what = f"expected one of {listed(list(BUILDERS), last='or')}, found {brief(spec.kind)}"
+        raise _refused(base_dir, "", what, "choose one")
+    return build(spec.options, base_dir)
 
 
 def _refused(base_dir: Path, key: str, what: str, fix: str) -> InputError:
@@ -108,7 +96,7 @@ _PUNCTUATION = re.compile(
 )
 
 
-def _exact(options: Options) -> Scorer:
+def _exact(options: Options, base_dir: Path) -> Scorer:
     ignore_case, ignore_punctuation = bool(options.get("ignore_case")), bool(options.get("ignore_punctuation"))
 
     def normal(text: str) -> str:
@@ -153,7 +141,7 @@ def _whole_words(text: str, *, ignore_case: bool) -> SafePattern:
     return compile_pattern(f"{case}(?:{before}|(?={_UNSPACED})){literal}(?:{after}|(?<={_UNSPACED}))")
 
 
-def _includes(options: Options) -> Scorer:
+def _includes(options: Options, base_dir: Path) -> Scorer:
     ignore_case = bool(options.get("ignore_case"))
 
     def score(example: Example, generation: Generation) -> Score:
@@ -297,3 +285,22 @@ def _similarity(options: Options, base_dir: Path) -> Scorer:
         return Score(value, text, "chrF to the nearest reference")
 
     return score
+
+
+def _function(options: Options, base_dir: Path) -> Scorer:
+    return function_scorer(str(options.get("path", "")), base_dir=base_dir)
+
+
+BUILDERS: Mapping[str, Callable[[Options, Path], Scorer]] = {
+    "exact": _exact,
+    "includes": _includes,
+    "choice": _choice,
+    "regex": _regex,
+    "numeric": _numeric,
+    "json_fields": _json_fields,
+    "similarity": _similarity,
+    "function": _function,
+}
+"""How each scorer of `evalset.scorer_options.SCORERS` is made from its options."""
+if BUILDERS.keys() != SCORERS.keys():
+    raise TypeError(f"scorers without a row or without a builder: {sorted(BUILDERS.keys() ^ SCORERS.keys())}")
