@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest_ftgate
-
 
 def main(argv: Sequence[str]) -> int:
     """Run `training` with these arguments; returns its exit code.
@@ -16,7 +14,7 @@ def main(argv: Sequence[str]) -> int:
     `training` is an everyday word: a folder of that name where the user stands must not be run instead of ours, so it
     is looked for where this package was installed, before anywhere else.
     """
-    ours = str(Path(pytest_ftgate.__file__).resolve().parents[1])
+    ours = str(Path(__file__).resolve().parents[2])
     sys.path.insert(0, ours)
     try:
         return int(importlib.import_module("training.__main__").main(argv))
