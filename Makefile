@@ -64,13 +64,13 @@ $(VENV)-lm-eval/.ready: constraints.txt
 	touch $@
 
 bench-speed: $(READY) $(VENV)-lm-eval/.ready
-	$(BIN)/python -m benchmarks.speed --lm-eval $(abspath $(VENV)-lm-eval/bin/python) --out docs/performance.md
+	$(BIN)/python -m benchmarks.speed --lm-eval $(abspath $(VENV)-lm-eval/bin/python) --out docs/measured/performance.md
 
 bench-agreement: $(READY)
-	$(BIN)/python -m benchmarks.agreement --out docs/agreement.md
+	$(BIN)/python -m benchmarks.agreement --out docs/measured/agreement.md
 
 bench-growth: $(READY)
-	$(BIN)/python -m benchmarks.growth --out docs/growth.md
+	$(BIN)/python -m benchmarks.growth --out docs/measured/growth.md
 
 clean:
 	rm -rf $(VENV) $(VENV)-lm-eval .pytest_cache .mypy_cache .ruff_cache .ftgate

@@ -3,7 +3,7 @@
     python -m benchmarks.adapters
 
 draws the answers of each adapter example by example, judges them as a run does (eval-set files, overlap, format,
-accuracy, beats_baseline, forgetting, bounded slices, run verdict) and writes the table to docs/adapters.md. Only the
+accuracy, beats_baseline, forgetting, bounded slices, run verdict) and writes the table to docs/measured/adapters.md. Only the
 model is left out. The A/A rows judge a base model against itself.
 """
 
@@ -32,7 +32,7 @@ from pytest_ftgate.model.identity import Candidate
 from pytest_ftgate.results import Generation, Verdict
 from pytest_ftgate.run.judging import judge_gate
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "adapters.md"
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "measured" / "adapters.md"
 ALPHA = 0.05
 ADAPTERS = 200
 EXAMPLES = 200

@@ -1,6 +1,6 @@
 """Do the ways of asking agree? Shared prefix or `model.generate`, in batches or alone, at each precision.
 
-python -m benchmarks.agreement [--only float32] [--scale 0.1] [--out docs/agreement.md]
+python -m benchmarks.agreement [--only float32] [--scale 0.1] [--out docs/measured/agreement.md]
 """
 
 from __future__ import annotations

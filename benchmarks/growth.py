@@ -1,6 +1,6 @@
 """How the cost of a run grows with examples, rungs and the length of the shared prefix; and its memory.
 
-python -m benchmarks.growth [--scale 0.1] [--out docs/growth.md]
+python -m benchmarks.growth [--scale 0.1] [--out docs/measured/growth.md]
 """
 
 from __future__ import annotations

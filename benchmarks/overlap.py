@@ -1,6 +1,6 @@
 """Overlap detection, measured: what is found, what is called a leak wrongly, and what it costs.
 
-python -m benchmarks.overlap            everything (several minutes); writes docs/overlap.md
+python -m benchmarks.overlap            everything (several minutes); writes docs/measured/overlap.md
 python -m benchmarks.overlap --quick    a small version of everything; prints only
 python -m benchmarks.overlap --dev      quality on the seeds that thresholds were chosen on; prints only
 """
@@ -28,7 +28,7 @@ from pytest_ftgate.rows.types import TrainingRow
 DEV_SEEDS, HOLD_OUT_SEEDS = (1, 3), (101, 102)
 OWN = 24  # own tokens from which on a copy can be told from chance
 OURS = "ours"
-DOC = Path(__file__).parent.parent / "docs" / "overlap.md"
+DOC = Path(__file__).parent.parent / "docs" / "measured" / "overlap.md"
 
 
 @dataclass(slots=True)

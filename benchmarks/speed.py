@@ -1,6 +1,6 @@
 """The stage against lm-evaluation-harness: the same prompts, models and answers, in one run.
 
-    python -m benchmarks.speed --lm-eval PYTHON [--only demo] [--scale 0.1] [--out docs/performance.md]
+    python -m benchmarks.speed --lm-eval PYTHON [--only demo] [--scale 0.1] [--out docs/measured/performance.md]
 
 PYTHON is the interpreter of an environment that holds lm-eval (`make bench-speed` makes one). Each side's answers are
 compared before any ratio is printed: a faster way to other answers would be no way.
@@ -224,7 +224,7 @@ def _work_done(work: Work) -> Iterator[speed_limits.Asked]:
 
 
 def tables(name: str, size: Size, result: Result, rates: Sequence[float]) -> list[Table]:
-    """What docs/performance.md says of one part."""
+    """What docs/measured/performance.md says of one part."""
     rows = [_row("ours, cold", result.cold, result.cold)]
     rows += [
         _row(f"lm-eval, batch {batch}", kinds["everything"], result.cold) for batch, kinds in result.lm_eval.items()

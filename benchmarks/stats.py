@@ -2,7 +2,7 @@
 
     python -m benchmarks.stats
 
-prints every table and writes them to docs/statistics.md. What is simulated says so, with its seed; all else is exact.
+prints every table and writes them to docs/measured/statistics.md. What is simulated says so, with its seed; all else is exact.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pytest_ftgate.stats import (
     tango_interval,
 )
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "statistics.md"
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "measured" / "statistics.md"
 SIZES = (50, 60, 100, 200, 500)
 SEED = 20_260_101
 RUNS = 200_000

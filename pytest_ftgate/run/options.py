@@ -45,7 +45,7 @@ OPTIONS = (
     ),
     Option(
         "--ft-policy",
-        "What the run is held to: required gates, lowest bounds, the base, the runtime (docs/policy.md). Default: the "
+        "What the run is held to: required gates, lowest bounds, the base, the runtime (docs/how-to/policy.md). Default: the "
         "nearest ftgate.toml, from where pytest is started and from its root upwards, if there is one.",
         {"metavar": "FILE"},
     ),

@@ -19,15 +19,12 @@ from pytest_ftgate.trust.policy.file import parse_policy, policy_schema
 from training.config import training_schema
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "docs/policy.md",
-    "docs/receipt.md",
-    "docs/training.md",
-)
-DOCUMENTS = [*(ROOT / name for name in NAMES), *sorted(ROOT.glob("examples/*/README.md"))]
+NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = [
+    *(ROOT / name for name in NAMES),
+    *sorted(path for path in ROOT.glob("docs/**/*.md") if path.parent.name != "measured"),
+    *sorted(ROOT.glob("examples/*/README.md")),
+]
 FOREIGN = ("pip", "cd", "openssl", "gh", "jq")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PYTEST_OPTIONS = ("-k", "-n", "--junitxml", "-m", "--lf", "-x")
@@ -38,7 +35,7 @@ def snippets(language: str) -> list[tuple[str, str]]:
     found = []
     for document in DOCUMENTS:
         blocks = [text for kind, text in FENCE.findall(document.read_text()) if kind == language]
-        found += [(f"{document.name}-{number}", text) for number, text in enumerate(blocks)]
+        found += [(f"{document.parent.name}/{document.name}-{number}", text) for number, text in enumerate(blocks)]
     return found
 
 
@@ -130,13 +127,32 @@ def test_quoted_tables_stand_in_the_document_that_a_command_wrote(document: Path
     assert misquoted(document.read_text()) == []
 
 
-def test_the_readme_quotes_what_commands_wrote() -> None:
-    quoted = [source for source, _ in QUOTE.findall((ROOT / "README.md").read_text())]
-    assert quoted == ["docs/performance.md", "docs/statistics.md"]
+def test_documents_quote_what_commands_wrote() -> None:
+    quoted = {source for document in DOCUMENTS for source, _ in QUOTE.findall(document.read_text())}
+    assert quoted == {"docs/measured/performance.md", "docs/measured/statistics.md"}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_every_page_is_two_clicks_away() -> None:
+    """The README links pages; they and docs/README.md link the rest."""
+    clicked = {ROOT / "README.md"}
+    for _ in range(2):
+        clicked |= {
+            (page.parent / target).resolve()
+            for page in clicked
+            if page.suffix == ".md"
+            for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
+        }
+    assert [str(p) for p in ROOT.glob("docs/**/*.md") if p not in clicked] == []
 
 
 def test_a_misquoted_table_is_seen() -> None:
-    row = next(line for line in (ROOT / "docs/statistics.md").read_text().splitlines() if "exact (ours)" in line)
-    assert misquoted(f"<!-- quoted from docs/statistics.md -->\n{row}\n") == []
+    row = next(
+        line for line in (ROOT / "docs/measured/statistics.md").read_text().splitlines() if "exact (ours)" in line
+    )
+    assert misquoted(f"<!-- quoted from docs/measured/statistics.md -->\n{row}\n") == []
     wrong = row.replace(".0", ".1")
-    assert misquoted(f"<!-- quoted from docs/statistics.md -->\n{row}\n{wrong}\n") == [wrong]
+    assert misquoted(f"<!-- quoted from docs/measured/statistics.md -->\n{row}\n{wrong}\n") == [wrong]

@@ -1,4 +1,4 @@
-"""docs/false_greens.md names every row of the list, and tests that exist, with the exit codes that they assert."""
+"""docs/reference/false_greens.md names every row of the list, and tests that exist, with the exit codes that they assert."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINE = re.compile(r"^\| F(\d+) \| .+ \| ([^|]+) \| `(\w+)` \|$", re.MULTILINE)
 
 def lines() -> list[tuple[int, str, str]]:
     """(number, exit codes, tests) of each line of the tables."""
-    text = (TESTS.parent / "docs" / "false_greens.md").read_text(encoding="utf-8")
+    text = (TESTS.parent / "docs" / "reference" / "false_greens.md").read_text(encoding="utf-8")
     return [(int(number), codes, tests) for number, codes, tests in LINE.findall(text)]
 
 

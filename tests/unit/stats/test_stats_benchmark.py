@@ -1,4 +1,4 @@
-"""The benchmark behind docs/statistics.md: its naive rules against published values, its tables against the claims."""
+"""The benchmark behind docs/measured/statistics.md: its naive rules against published values, its tables against the claims."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_block_changed_to_ship_in_an_editor_is_found(tmp_path: Path) -> None:
 
 
 def test_a_forger_who_seals_again_is_stopped_by_a_signature_only(tmp_path: Path) -> None:
-    """F78: docs/receipt.md says that a plain receipt is no protection against forging."""
+    """F78: docs/how-to/receipt.md says that a plain receipt is no protection against forging."""
     case = make_case(tmp_path, decision=Decision("BLOCK", "tickets::accuracy failed"))
     _, public = make_keys(tmp_path)
     assert case.rewrite(lambda c: c["predicate"].update(verdict="SHIP")) == 0
