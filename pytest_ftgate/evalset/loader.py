@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_ftgate.evalset.examples import read_examples
 from pytest_ftgate.evalset.format_schema import read_json_schema
+from pytest_ftgate.evalset.loaded import Loaded
 from pytest_ftgate.evalset.prompts import read_baselines, read_prompt
 from pytest_ftgate.evalset.reading import Reading
 from pytest_ftgate.evalset.scorer_options import check_scorer, is_graded, needs_target, scorer_spec
@@ -38,6 +39,8 @@ BOUND_KEYS = {
     "forgetting": "max_drop",
 }
 """Kind of gate -> the key that holds its bound (of overlap, `max_rate` is the other one)."""
+LOADED = Loaded()
+"""The eval sets of this process."""
 _SCORED = ("accuracy", "beats_baseline", "forgetting")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -83,10 +86,14 @@ def read_header(path: Path) -> EvalSetHeader:
 
 
 def load_evalset(path: Path) -> EvalSet:
-    """Load one eval-set file and everything that it names.
+    """Load one eval-set file and everything that it names, once a process as long as none of these files changes.
 
     Raises EvalSetError with every problem found; where the structure of the YAML is wrong, with those of the YAML.
     """
+    return LOADED.get(path, _load)
+
+
+def _load(path: Path) -> EvalSet:
     reading = Reading(_read_document(path), path.parent)
     data = reading.document.data
     scorer = scorer_spec(data.get("scorer"))

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_ftgate.files.disk import foreign, not_utf8, opened
+from pytest_ftgate.files.disk import foreign, not_utf8, note_read, opened
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError, Problem
 from pytest_ftgate.files.strictjson import MAX_PROBLEMS, read_json, read_jsonl
@@ -170,6 +170,9 @@ def _saved_dataset(path: Path, split: Json) -> Iterator[tuple[int, Row]]:
     if not any((path / marker).is_file() for marker in ("state.json", "dataset_dict.json")):
         what = "expected a directory written by Dataset.save_to_disk, found another one"
         raise InputError([Problem(name, None, "", what, "name a file in it, or save the dataset with save_to_disk")])
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            note_read(file)
     datasets = _datasets(name)
     import pyarrow
 

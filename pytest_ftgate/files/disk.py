@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,27 @@ _FOREIGN = (
 )
 
 
+_READ: ContextVar[dict[Path, os.stat_result] | None] = ContextVar("files read", default=None)
+
+
+@contextmanager
+def noting_reads() -> Iterator[dict[Path, os.stat_result]]:
+    """Files that are read meanwhile, absolute, and what `stat` said of each before it was read."""
+    found: dict[Path, os.stat_result] = {}
+    token = _READ.set(found)
+    try:
+        yield found
+    finally:
+        _READ.reset(token)
+
+
+def note_read(path: Path) -> None:
+    """This file is about to be read, by `opened` or by a library."""
+    found = _READ.get()
+    if found is not None:
+        found.setdefault(path.absolute(), path.stat())
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """A regular file, open for reading bytes. Raises InputError where there is none."""
@@ -32,6 +54,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         if not stat.S_ISREG(path.stat().st_mode):
             kind = "a directory" if path.is_dir() else "not a regular file"
             raise InputError([Problem(name, None, "", f"expected a file, found {kind}", "name a file")])
+        note_read(path)
         stream = path.open("rb")
     except (OSError, ValueError) as err:  # ValueError: a NUL in the name
         raise InputError([_unopenable(path, err)]) from err

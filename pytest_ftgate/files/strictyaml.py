@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -52,8 +53,16 @@ class Document:
 
 
 def read_yaml(path: Path) -> Document:
-    """Read one file. Raises InputError with every problem found."""
-    return parse_yaml(read_text(path, max_bytes=MAX_BYTES), path=shown(path))
+    """Read one file. Raises InputError with every problem found.
+
+    A text that this process has parsed already is not parsed again: its Document is returned anew. Do not change it.
+    """
+    return _parsed_once(read_text(path, max_bytes=MAX_BYTES), shown(path))
+
+
+@lru_cache(maxsize=256)
+def _parsed_once(text: str, path: str) -> Document:
+    return parse_yaml(text, path=path)
 
 
 def parse_yaml(text: str, *, path: str) -> Document:
