@@ -3,8 +3,8 @@
     python -m benchmarks.adapters
 
 draws the answers of each adapter example by example, judges them as a run does (eval-set files, overlap, format,
-accuracy, beats_baseline, forgetting, bounded slices, run verdict) and writes the table to docs/measured/adapters.md. Only the
-model is left out. The A/A rows judge a base model against itself.
+accuracy, beats_baseline, forgetting, bounded slices, run verdict) and writes the table to docs/measured/adapters.md.
+Only the model is left out. The A/A rows judge a base model against itself.
 """
 
 from __future__ import annotations

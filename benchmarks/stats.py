@@ -2,7 +2,8 @@
 
     python -m benchmarks.stats
 
-prints every table and writes them to docs/measured/statistics.md. What is simulated says so, with its seed; all else is exact.
+prints every table and writes them to docs/measured/statistics.md. What is simulated says so, with its seed; all else is
+exact.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.evalset.builtin import builtin_file, is_builtin
 from pytest_ftgate.evalset.loader import EVALSET_SUFFIX, read_header
 from pytest_ftgate.evalset.types import GateSpec
 from pytest_ftgate.files.problems import InputError, Problem
@@ -84,10 +85,13 @@ def _files(
 
 
 def named_files(names: Sequence[str]) -> list[Path]:
-    """Eval-set files as a command line names them, and every one below a directory. Raises FtgateError."""
+    """Eval-set files as a command line names them (`builtin:NAME` too), and every one below a directory.
+
+    Raises FtgateError; EvalSetError for a built-in set that there is none of.
+    """
     found: dict[Path, None] = {}
     for name in names:
-        path = Path(name)
+        path = builtin_file(name) if is_builtin(name) else Path(name)
         inside = files_on_disk([name], Path.cwd(), NOT_ENTERED) if path.is_dir() else [path]
         if not inside:
             raise FtgateError(f"no *{EVALSET_SUFFIX} file lies below {name}", fix="name an eval-set file")

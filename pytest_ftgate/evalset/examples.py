@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from pytest_ftgate.evalset.builtin import builtin_rows, is_builtin
 from pytest_ftgate.evalset.reading import Reading, RowProblems
 from pytest_ftgate.evalset.sources import Row, read_dataset, read_table
 from pytest_ftgate.evalset.types import Example
@@ -84,7 +85,7 @@ def _rows(reading: Reading) -> Iterator[tuple[str, int, Row]]:
         for index, row in enumerate(source):
             yield document.path, document.line(("examples", index)), row
     elif isinstance(source, str):
-        path = reading.directory / source
+        path = builtin_rows(source) if is_builtin(source) else reading.directory / source
         for line, row in read_table(path):
             yield shown(path), line, row
     else:

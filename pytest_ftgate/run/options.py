@@ -45,8 +45,8 @@ OPTIONS = (
     ),
     Option(
         "--ft-policy",
-        "What the run is held to: required gates, lowest bounds, the base, the runtime (docs/how-to/policy.md). Default: the "
-        "nearest ftgate.toml, from where pytest is started and from its root upwards, if there is one.",
+        "What the run is held to: required gates, lowest bounds, the base, the runtime (docs/how-to/policy.md). "
+        "Default: the nearest ftgate.toml, from where pytest is started and from its root upwards, if there is one.",
         {"metavar": "FILE"},
     ),
     Option(

@@ -1,4 +1,4 @@
-"""docs/reference/false_greens.md names every row of the list, and tests that exist, with the exit codes that they assert."""
+"""docs/reference/false_greens.md names every row of the list, and tests that exist, with their exit codes."""
 
 from __future__ import annotations
 

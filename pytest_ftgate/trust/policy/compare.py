@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pytest_ftgate.evalset.builtin import is_builtin
 from pytest_ftgate.evalset.discovery import EvalSetFile, matches_norecurse
 from pytest_ftgate.evalset.loader import EVALSET_SUFFIX, EvalSetHeader, load_evalset, read_header
 from pytest_ftgate.evalset.types import EvalSet, Rung
@@ -95,7 +96,8 @@ def _write_out_named(tree: Tree, name: str, path: Path, into: Path) -> None:
 
 def named_files(data: Mapping[str, Json]) -> list[str]:
     """Files that an eval set's YAML names, relative to it: examples, shots, passages, schema, its scorer's module."""
-    found = [data["examples"]] if isinstance(data["examples"], str) else []
+    source = data["examples"]
+    found = [source] if isinstance(source, str) and not is_builtin(source) else []
     for rung in data.get("baselines", {}).values():
         found += [rung[key]["from"] for key in ("shots", "passages") if key in rung]
     if "json_schema" in data["gates"].get("format", {}):

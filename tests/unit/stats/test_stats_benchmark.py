@@ -1,4 +1,4 @@
-"""The benchmark behind docs/measured/statistics.md: its naive rules against published values, its tables against the claims."""
+"""The benchmark behind docs/measured/statistics.md: naive rules against published values, tables against claims."""
 
 from __future__ import annotations
 
