@@ -5,18 +5,20 @@ A warning each: the gates decide. Only eval sets that judge the target are asked
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from pytest_ftgate.evalset.format_schema import read_json_schema
+from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.evalset.templates import template_fields
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError, TrainingDataError
 from pytest_ftgate.files.strictjson import loads
 from pytest_ftgate.files.wording import brief, listed
+from pytest_ftgate.results import FormatCheck, Generation
 from pytest_ftgate.rows.types import TrainingRow
+from pytest_ftgate.scoring.format_check import make_format_check
 from training.data import named
 
 JUDGING = ("format", "accuracy", "beats_baseline")
@@ -24,9 +26,8 @@ MOST_CLASSES = 50
 """With more values than this, a field holds no classes."""
 LEAST_DISTANCE, ALPHA = 0.2, 0.01
 """Shares of classes are said to differ from this total variation distance on, where chance does not explain it."""
-_SECONDS = 2.0
-
-Obeys = Callable[[str], bool]
+MOST_SECONDS = 20.0
+"""Spent on the format of target rows; those after are not looked at."""
 
 
 def target_warnings(evalsets: Sequence[EvalSet], rows: Sequence[TrainingRow]) -> list[str]:
@@ -43,67 +44,38 @@ def target_warnings(evalsets: Sequence[EvalSet], rows: Sequence[TrainingRow]) ->
 
 def _format_warnings(evalsets: Sequence[EvalSet], rows: Sequence[TrainingRow]) -> list[str]:
     gates = [(one, gate) for one in evalsets for gate in one.gates if gate.kind == "format"]
-    checks = [_obeys(one, gate) for one, gate in gates]
-    if not checks or len(checks) < len(evalsets):  # a target without a format may be what a row is for
+    if not gates or len(gates) < len(evalsets):  # a target without a format may be what a row is for
         return []
-    broken = [row for row in rows if not any(check(row.messages[-1].content) for check in checks)]
+    checks = [_format_check(one, gate) for one, gate in gates]
+    names = listed([f"{one.name}::format" for one, _ in gates], last="or")
+    obeys: dict[str, bool] = {}
+    broken: list[TrainingRow] = []
+    until = time.monotonic() + MOST_SECONDS
+    checked = 0
+    while checked < len(rows) and (checked == 0 or time.monotonic() < until):
+        row = rows[checked]
+        text = row.messages[-1].content
+        try:
+            if text not in obeys:
+                obeys[text] = any(check(Generation(text, (), "stop", 0)).strict for check in checks)
+        except ScoringError as error:
+            return [f"{names} cannot judge the target answer of {named([row])}: {error}"]
+        if not obeys[text]:
+            broken.append(row)
+        checked += 1
     if not broken:
         return []
-    names = listed([f"{one.name}::format" for one, _ in gates], last="or")
-    return [f"{len(broken)} of {len(rows)} target answers would fail {names} themselves: {named(broken)}"]
+    left = f" (the check is slow: only the first {checked} of {len(rows)} rows were checked)"
+    said = f"{len(broken)} of {checked} target answers would fail {names} themselves: {named(broken)}"
+    return [said if checked == len(rows) else said + left]
 
 
-def _obeys(evalset: EvalSet, gate: GateSpec) -> Obeys:
-    """Whether a text is what the format gate asks of an output, by the gate's own options."""
-    rules: list[Obeys] = []
-    options = gate.options
-    if "json_schema" in options:
-        rules.append(_schema_rule(evalset, options["json_schema"]))
-    if "regex" in options:
-        rules.append(_regex_rule(options["regex"]))
-    if "choices" in options:
-        allowed = frozenset(options["choices"])
-        rules.append(lambda text: text in allowed)
-    if "max_length" in options:
-        longest = int(options["max_length"])
-        rules.append(lambda text: len(text) <= longest)
-    return lambda text: all(rule(text) for rule in rules)
-
-
-def _schema_rule(evalset: EvalSet, name: str) -> Obeys:
-    from jsonschema.validators import validator_for
-    from referencing import Registry
-
+def _format_check(evalset: EvalSet, gate: GateSpec) -> Callable[[Generation], FormatCheck]:
+    """The check that judges the candidate's answers: there is no second one."""
     try:
-        schema = read_json_schema(evalset.path.parent / name)
+        return make_format_check(gate.options, base_dir=evalset.path.parent)
     except InputError as error:
         raise TrainingDataError(error.problems) from None
-    kind: Any = validator_for(
-        schema, default=validator_for({"$schema": "https://json-schema.org/draft/2020-12/schema"})
-    )
-    validator = kind(schema, registry=Registry(), format_checker=kind.FORMAT_CHECKER)
-
-    def rule(text: str) -> bool:
-        try:
-            return bool(validator.is_valid(loads(text)))
-        except InputError:
-            return False
-
-    return rule
-
-
-def _regex_rule(source: str) -> Obeys:
-    import regex  # type: ignore[import-untyped]
-
-    pattern = regex.compile(source)
-
-    def rule(text: str) -> bool:
-        try:
-            return pattern.fullmatch(text, timeout=_SECONDS) is not None
-        except TimeoutError:  # the gate will say so; it is no fault of the row
-            return True
-
-    return rule
 
 
 def _class_warnings(evalset: EvalSet, rows: Sequence[TrainingRow]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from hypothesis import strategies as st
 from pytest_ftgate.evalset.loader import load_evalset
 from pytest_ftgate.evalset.types import EvalSet, Message
 from pytest_ftgate.files.problems import TrainingDataError
+from pytest_ftgate.results import Generation
 from pytest_ftgate.rows.types import TrainingRow
+from pytest_ftgate.scoring.format_check import make_format_check
+from training import targets
 from training.targets import target_warnings, total_variation
 
 KINDS = ("billing", "bug", "idea")
@@ -88,6 +92,44 @@ def test_every_kind_of_format_gate_is_asked(tmp_path: Path, form: str, good: str
     assert target_warnings([desk], rows([*kinds(), good])) == []
     warnings = target_warnings([desk], rows([*kinds(), bad]))
     assert warnings[0] == "1 of 91 target answers would fail desk::format themselves: t.jsonl:91"
+
+
+def with_pattern(here: Path, pattern: str) -> EvalSet:
+    """An eval set whose format gate asks for an object with `kind` of that pattern."""
+    desk = evalset(here)
+    (here / "s.json").write_text(json.dumps({"type": "object", "properties": {"kind": {"pattern": pattern}}}))
+    return desk
+
+
+@pytest.mark.parametrize("form", ["schema", "regex"])
+@pytest.mark.parametrize("text", ["abc", "abc\n", "abc\n\n", "ABC", ""])
+def test_h1_what_the_gate_says_of_a_text_the_pre_flight_says_of_it(tmp_path: Path, form: str, text: str) -> None:
+    pattern = "^[a-z]+$"
+    if form == "schema":
+        desk, answer = with_pattern(tmp_path, pattern), json.dumps({"kind": text})
+    else:
+        desk, answer = evalset(tmp_path, CHOICE.replace("FORMAT", f"regex: '{pattern}'")), text
+    obeys = make_format_check(desk.gates[0].options, base_dir=tmp_path)(Generation(answer, (), "stop", 0)).strict
+    assert any("would fail" in line for line in target_warnings([desk], rows([answer]))) is not obeys
+
+
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|aa)+$", "^(a|a)*$"])
+def test_h1_a_pattern_that_does_not_end_does_not_hold_the_pre_flight(tmp_path: Path, pattern: str) -> None:
+    slow = as_json(["a" * 60 + "!" * n for n in range(1, 40)])
+    began = time.monotonic()
+    first, *_ = target_warnings([with_pattern(tmp_path, pattern)], rows(slow))
+    assert time.monotonic() - began < 20
+    assert "desk::format" in first
+    assert "t.jsonl:1" in first
+
+
+def test_h1_many_rows_that_are_slow_but_end_do_not_hold_the_pre_flight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(targets, "MOST_SECONDS", 0.0)
+    (warning,) = target_warnings([evalset(tmp_path)], rows(["no JSON", *as_json(kinds())]))
+    assert warning.startswith("1 of 1 target answers would fail ")
+    assert "first 1 of 91" in warning
 
 
 def test_a_row_may_be_for_any_of_the_eval_sets(tmp_path: Path) -> None:
