@@ -97,7 +97,8 @@ def test_every_kind_of_format_gate_is_asked(tmp_path: Path, form: str, good: str
 def with_pattern(here: Path, pattern: str) -> EvalSet:
     """An eval set whose format gate asks for an object with `kind` of that pattern."""
     desk = evalset(here)
-    (here / "s.json").write_text(json.dumps({"type": "object", "properties": {"kind": {"pattern": pattern}}}))
+    schema = {"type": "object", "required": ["kind"], "properties": {"kind": {"pattern": pattern}}}
+    (here / "s.json").write_text(json.dumps(schema))
     return desk
 
 
