@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from pytest_ftgate import __version__
+from pytest_ftgate.commands.common import Parser
 
 INTERRUPTED = 130
 
@@ -34,7 +35,7 @@ Every verb explains itself: pytest-ftgate VERB --help
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Dispatch to a verb; its own `main` parses the rest."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pytest-ftgate",
         description="Fine-tuning as code under test: what stands around `pytest --ft-model=DIR`.",
         epilog=EPILOG,

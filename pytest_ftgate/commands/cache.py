@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_ftgate.answers.store import SideFile, remove, side_files
+from pytest_ftgate.commands.common import Parser
 from pytest_ftgate.run.session import STORE
 
 SOUND, UNSOUND, UNUSABLE = 0, 1, 4
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pytest-ftgate cache", description=__doc__)
+    parser = Parser(prog="pytest-ftgate cache", description=__doc__)
     help_text = "info: files and sizes; verify: also exit 1 where a line fails its checksum; clear: remove them"
     parser.add_argument("action", choices=("info", "verify", "clear"), help=help_text)
     parser.add_argument("--root", type=Path, default=STORE, metavar="DIR", help=f"the folder (default: {STORE})")

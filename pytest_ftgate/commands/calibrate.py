@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from pytest_ftgate.answers.prompting import BASE, build_prompts
-from pytest_ftgate.commands.common import add_base_options, root_of
+from pytest_ftgate.commands.common import Parser, add_base_options, root_of
 from pytest_ftgate.errors import EngineError, FtgateError
 from pytest_ftgate.evalset.discovery import named_files
 from pytest_ftgate.evalset.loader import load_evalset
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pytest-ftgate calibrate",
         description="Measure how many answers and scores flip when nothing but the way of running the base changes.",
         epilog=_EPILOG,

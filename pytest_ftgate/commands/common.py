@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import NoReturn
 
+from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.run.inifile import ini_above
 from pytest_ftgate.run.options import positive_int
 
+MISUSE = 4
+"""Exit code of a command line that cannot be understood, as pytest has it."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of every verb. argparse would leave with 2, which means to pytest that a run was interrupted."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end the process with MISUSE."""
+        self.print_usage(sys.stderr)
+        self.exit(MISUSE, f"{self.prog}: error: {visible(message, limit=1000)}\n")
 
 
 def add_base_options(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from pytest_ftgate.answers.prompting import CANDIDATE, System, build_prompts
-from pytest_ftgate.commands.common import add_base_options, root_of, share
+from pytest_ftgate.commands.common import Parser, add_base_options, root_of, share
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.evalset.discovery import named_files
 from pytest_ftgate.evalset.loader import load_evalset
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pytest-ftgate ladder",
         description="Before any training: measure zero-shot, few-shot and retrieval on the base, and say what is left.",
         epilog=_EPILOG,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_ftgate.commands.common import Parser
 from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.rows.overlap.find import find_overlaps
 from pytest_ftgate.rows.overlap.items import items_of
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pytest-ftgate overlap", description=__doc__)
+    parser = Parser(prog="pytest-ftgate overlap", description=__doc__)
     parser.add_argument("train", nargs="+", help=_FILES)
     parser.add_argument("--evals", required=True, metavar="FILE", help="the eval-set file (.eval.yaml)")
     parser.add_argument("--json", metavar="OUT", help="write every finding to this file")

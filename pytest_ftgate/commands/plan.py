@@ -15,7 +15,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from pytest_ftgate import stats
-from pytest_ftgate.commands.common import root_of, share
+from pytest_ftgate.commands.common import Parser, root_of, share
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.evalset.discovery import named_files
 from pytest_ftgate.evalset.loader import load_evalset
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pytest-ftgate plan", description=__doc__)
+    parser = Parser(prog="pytest-ftgate plan", description=__doc__)
     parser.add_argument("evals", nargs="+", metavar="EVALS", help="eval-set files, or folders of them")
     parser.add_argument("--alpha", type=share, default=0.05, help="one-sided error rate of each gate (default 0.05)")
     parser.add_argument("--power", type=share, default=stats.PLANNED_POWER, help="chance to plan for (default 0.8)")

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pytest_ftgate.commands.common import Parser
 from pytest_ftgate.files.digests import file_sha256
 from pytest_ftgate.files.disk import opened, write_text
 from pytest_ftgate.files.json_value import Json
@@ -47,10 +48,7 @@ class Line:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    try:
-        args = _parser().parse_args(argv)
-    except SystemExit as done:
-        return UNUSABLE if done.code else WRITTEN
+    args = _parser().parse_args(argv)
     try:
         _require_free(args.out)
         lines = [line for path in _distinct(args.rows) for line in _read(path, args.input)]
@@ -73,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pytest-ftgate split", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("rows", nargs="+", type=Path, metavar="ROWS.jsonl", help="files of rows, one object a line")

@@ -17,6 +17,6 @@ def main(argv: Sequence[str]) -> int:
     ours = str(Path(__file__).resolve().parents[2])
     sys.path.insert(0, ours)
     try:
-        return int(importlib.import_module("training.__main__").main(argv))
+        return int(importlib.import_module("training.__main__").main(argv, prog="pytest-ftgate train"))
     finally:
         sys.path.remove(ours)

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
 
+from pytest_ftgate.commands.common import Parser
 from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.trust.receipt import verify as v
 
@@ -24,14 +24,6 @@ exit codes: 0 yes: a valid SHIP receipt for exactly these bytes · 1 a valid rec
   pytest-ftgate verify runs/a1 --receipt receipt.json --key ftgate.pub --max-age 30d --copy-to /srv/models/a1
 """
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse leaves with 2, which pytest uses for an interrupted run."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(v.USAGE, f"{self.prog}: error: {visible(message)}\n")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -68,7 +60,7 @@ def _tell(answer: v.Answer, adapter: Path, *, as_json: bool) -> None:
 
 def verify_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = _Parser(
+    parser = Parser(
         prog="pytest-ftgate verify",
         description="Ask whether a receipt says SHIP for exactly the files of this directory.",
         epilog=EPILOG,

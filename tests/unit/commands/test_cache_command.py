@@ -70,7 +70,7 @@ def test_files_of_others_are_neither_counted_nor_removed(tmp_path: Path, capsys:
     ],
 )
 def test_options_that_mean_nothing_are_refused(args: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(SystemExit, match="4"):
         main(args)
     assert told in capsys.readouterr().err
 

@@ -46,9 +46,20 @@ def test_ctrl_c_is_no_traceback(capsys: pytest.CaptureFixture[str], monkeypatch:
 @pytest.mark.parametrize("args", [(), ("nonsense",), ("--nonsense",)])
 def test_what_is_no_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str], args: tuple[str, ...]) -> None:
     code, _, err = run(*args, capsys=capsys)
-    assert code == 2
+    assert code == 4
     assert "usage: pytest-ftgate" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+@pytest.mark.parametrize("args", [(), ("--no-such-option",), ("x", "--no-such-option"), ("x", "--json", "--root")])
+def test_misuse_of_any_verb_is_exit_code_4(
+    capsys: pytest.CaptureFixture[str], verb: str, args: tuple[str, ...]
+) -> None:
+    code, out, err = run(verb, *args, capsys=capsys)
+    assert (code, out) == (4, "")
+    assert f"usage: pytest-ftgate {verb}" in err
+    assert "error: " in err
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))

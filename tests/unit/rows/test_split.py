@@ -168,7 +168,10 @@ def rows_file(path: Path, n: int = 60) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
-    code = cli.main(["split", *map(str, args)])
+    try:
+        code = cli.main(["split", *map(str, args)])
+    except SystemExit as error:  # misuse of the command line
+        code = int(error.code or 0)
     out, err = capsys.readouterr()
     return code, out, err
 
