@@ -65,7 +65,11 @@ def rate_shortfall(rate: Rate, units: Sequence[float], floor: float, alpha: floa
 def paired_shortfall(
     c: Comparison, ours: Sequence[float], theirs: Sequence[float], alpha: float, *, unit: str
 ) -> Shortfall:
-    """Why a paired difference is not certified to lie above its delta0; `ours` and `theirs` are scores by unit."""
+    """Why a paired difference is not certified to lie above its delta0.
+
+    `ours` and `theirs`: scores in [0, 1] of the units that were measured, of one length. `c` may speak of more units
+    than were measured (`Part.planned_pair`), so numbers of units and of right answers come from `c` alone.
+    """
     bound = exact_points(abs(c.delta0))
     sign = "+" if c.delta0 >= 0 else "-"
     room = [1.0 - t for t in theirs]
@@ -73,7 +77,7 @@ def paired_shortfall(
         fix = "ship that prompt, or use harder examples" if c.reference != "base" else "allow a larger max_drop"
         why = f"{c.reference} scores {c.base:.1%}, which leaves no room for a gain above {bound}"
         return Shortfall("CANNOT_PASS_AT_N", why, fix)
-    best = _best_p(c, room, sum(theirs))
+    best = _best_p(c, room)
     needed: int | None = None
     condition = "if they score like these"
     if best <= alpha and c.delta > c.delta0:
@@ -99,13 +103,13 @@ def _test(c: Comparison) -> stats.GateTest:
     return "superiority" if c.delta0 >= 0 else "non_inferiority"
 
 
-def _best_p(c: Comparison, room: Sequence[float], right: float) -> float:
+def _best_p(c: Comparison, room: Sequence[float]) -> float:
     """p-value of the best answers possible; 0 where the test is approximate and sets no such limit."""
     if c.method == APPROXIMATE:
         return 0.0
     if c.method == BETTING:
         return graded_p_good(room, c.delta0, low=-1.0)
-    return stats.best_p_value(_test(c), c.n, bound=abs(c.delta0), reference_correct=round(right))
+    return stats.best_p_value(_test(c), c.n, bound=abs(c.delta0), reference_correct=round(c.base * c.n))
 
 
 def _needed_at_best(c: Comparison, room: Sequence[float], alpha: float) -> int | None:

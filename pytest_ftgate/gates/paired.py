@@ -63,10 +63,7 @@ def _paired_verdict(
         end, fix = _proven(bad, given.p(bad.p_bad), gain=gain)
     else:
         ours, theirs = (unit_means(scores[name], given.clusters) for name in ("candidate", hardest.reference))
-        planned = hardest
-        if given.part:
-            planned = given.part.planned_pair(hardest)
-            theirs = [planned.base] * planned.n
+        planned = given.part.planned_pair(hardest) if given.part else hardest
         shortfall = paired_shortfall(planned, ours, theirs, levels.alpha, unit=given.unit)
         reason, fix = shortfall.reason, shortfall.fix
         end = f"not certified {given.p_missed(hardest.p_good)}: {shortfall.why}"

@@ -90,6 +90,8 @@ class Part:
         return replace(rate, n=self.planned)
 
     def planned_pair(self, c: Comparison) -> Comparison:
-        """The comparison as if all that was planned had gone alike."""
-        gains, losses = (round(count * self.planned / c.n) for count in (c.gains, c.losses))
+        """The comparison as if all that was planned had gone alike; its counts add up to what was planned."""
+        gains = round(c.gains * self.planned / c.n)
+        # Both may be rounded up (1 and 1 of 2 become 2 and 2 of 3): a pair is not gained and lost at once.
+        losses = min(round(c.losses * self.planned / c.n), self.planned - gains)
         return replace(c, n=self.planned, gains=gains, losses=losses, ties=self.planned - gains - losses)
