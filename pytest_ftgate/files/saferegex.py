@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import regex  # type: ignore[import-untyped]
 
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.files.patterns import pattern_problem
 
-SECONDS = 2.0
+SECONDS = 0.8
+"""Of processor time, for one output."""
+MOST_TIMEOUTS = 3
+"""A pattern that ran out of time so often is not tried again: 300 outputs would take minutes to say the same."""
 
 
 class PatternError(ValueError):
@@ -36,6 +39,8 @@ class SafePattern:
     compiled: regex.Pattern
     named_answer: bool
     """Whether the pattern has a group named `answer`."""
+    _late: list[int] = field(default_factory=list, compare=False, repr=False)
+    """Lengths of the outputs on which time ran out."""
 
     def fullmatch(self, text: str) -> Found | None:
         """Match the whole text. Raises ScoringError when time runs out."""
@@ -47,16 +52,25 @@ class SafePattern:
 
     def _run(self, how: str, text: str) -> Found | None:
         run = self.compiled.fullmatch if how == "fullmatch" else self.compiled.search
+        if len(self._late) >= MOST_TIMEOUTS:
+            raise _too_slow(self._late[-1])
         try:
             match = run(text, timeout=SECONDS)
         except TimeoutError:
-            raise ScoringError(
-                f"a regular expression took more than {SECONDS:g} s on an output of {len(text)} characters",
-                "rewrite the pattern without nested repeats such as `(a+)+`",
-            ) from None
+            self._late.append(len(text))
+            raise _too_slow(len(text)) from None
+        except MemoryError:
+            self._late.append(len(text))
+            what = f"a regular expression took more memory than there is on an output of {len(text)} characters"
+            raise ScoringError(what, "rewrite the pattern without nested repeats") from None
         if match is None:
             return None
         return Found(match.group(), match.group("answer") if self.named_answer else None)
+
+
+def _too_slow(length: int) -> ScoringError:
+    what = f"a regular expression took more than {SECONDS:g} s on an output of {length} characters"
+    return ScoringError(what, "rewrite the pattern without nested repeats such as `(a+)+`")
 
 
 def compile_pattern(pattern: str) -> SafePattern:

@@ -22,7 +22,11 @@ def shown(path: Path | str) -> str:
 def brief(value: Json) -> str:
     """`repr` of a value in at most 60 characters; control and bidi characters come out escaped."""
     # Cut before repr: the value may be megabytes long.
-    text = repr(value[:_SHOWN_CHARS] if isinstance(value, str) else value)
+    try:
+        text = repr(value[:_SHOWN_CHARS] if isinstance(value, str) else value)
+    except Exception:  # noqa: BLE001
+        # A whole number of 5,000 digits has no decimal text in Python, and a class may have a repr of its own.
+        text = f"<{type(value).__name__} that cannot be shown>"
     if isinstance(value, str) and len(value) > _SHOWN_CHARS:
         text += "..."
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."

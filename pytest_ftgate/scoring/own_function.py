@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.evalset.types import Example, ScorerSpec
@@ -21,6 +20,7 @@ from pytest_ftgate.files.wording import brief, shown
 from pytest_ftgate.results import Generation, Score
 
 _EXPLANATION_CHARS = 200
+_RETURN = "return a float in [0, 1], a bool or a pytest_ftgate.results.Score"
 _FIX = 'write `scorer: "pkg.mod:function"`, importable from the eval set\'s folder or installed'
 
 
@@ -36,9 +36,11 @@ def function_scorer(path: str, *, base_dir: Path) -> Callable[[Example, Generati
         where = f"scorer {brief(path)} on example {brief(example.id)}"
         try:
             result = function(example, generation)
-        except (Exception, SystemExit) as err:
-            found = visible(f"{type(err).__name__}: {err}", limit=_EXPLANATION_CHARS)
-            raise ScoringError(f"{where} failed with {found}", "repair the function") from err
+        except KeyboardInterrupt:
+            raise
+        except BaseException as err:
+            # sys.exit, pytest.skip and pytest.fail are no Exceptions; a function of the user decides no test.
+            raise ScoringError(f"{where} failed with {_said(err)}", "repair the function") from err
         return _score(result, where)
 
     return score
@@ -52,20 +54,50 @@ def scorer_source(spec: ScorerSpec) -> str | None:
     return file_sha256(Path(module.__file__))
 
 
+def _said(err: BaseException) -> str:
+    """`ValueError: why`; an exception may break where it is shown, too."""
+    try:
+        text = f"{type(err).__name__}: {err}"
+    except Exception:  # noqa: BLE001
+        text = type(err).__name__
+    return visible(text, limit=_EXPLANATION_CHARS)
+
+
 def _score(result: object, where: str) -> Score:
-    if isinstance(result, Score):
-        values = [result.value, *result.parts.values()]
-        explanation = visible(result.explanation, limit=_EXPLANATION_CHARS)
-        scored = replace(result, explanation=explanation)
-    elif isinstance(result, Real):
-        values = [float(result)]
-        scored = Score(float(result), None, "as the scorer function returned it")
-    else:
-        fix = "return a float in [0, 1], a bool or a Score"
-        raise ScoringError(f"{where} returned a value of type {type(result).__name__}", fix)
-    if not all(isinstance(v, Real) and math.isfinite(v) and 0 <= v <= 1 for v in values):
-        raise ScoringError(f"{where} returned {brief(values)[:60]}", "return finite values in [0, 1]")
-    return scored
+    if not isinstance(result, Score):
+        return Score(_value(result, where), None, "as the scorer function returned it")
+    if not isinstance(result.explanation, str) or not isinstance(result.answer, str | None):
+        what = f"{where} returned a Score whose answer or explanation is no text"
+        raise ScoringError(what, "write answer as a text or None, and explanation as a text")
+    if not isinstance(result.parts, Mapping) or not all(isinstance(name, str) for name in result.parts):
+        raise ScoringError(f"{where} returned a Score whose parts are no mapping", "write parts as {name: value}")
+    parts = {name: _value(value, where) for name, value in result.parts.items()}
+    explanation = visible(result.explanation, limit=_EXPLANATION_CHARS)
+    return Score(_value(result.value, where), result.answer, explanation, parts)
+
+
+def _value(found: object, where: str) -> float:
+    """A bool or a number in [0, 1], of numpy or torch too. Raises ScoringError: nothing else is guessed at."""
+    try:
+        one = found.item() if getattr(found, "ndim", None) == 0 else found  # type: ignore[attr-defined]
+        if not isinstance(one, Real):
+            raise ScoringError(f"{where} returned a value of type {_type(found)}", _RETURN)
+        number: Any = one
+        # Compared before it is converted: 10**400 is a number that no float holds.
+        if not 0 <= number <= 1 or not 0.0 <= float(number) <= 1.0:
+            raise ScoringError(f"{where} returned {brief(number)}", "return finite values in [0, 1]")
+        return float(number)
+    except ScoringError:
+        raise
+    except Exception as err:
+        what = f"{where} returned a value of type {_type(found)} that is no number: {_said(err)}"
+        raise ScoringError(what, _RETURN) from err
+
+
+def _type(found: object) -> str:
+    kind = type(found)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    return visible(name, limit=_EXPLANATION_CHARS)
 
 
 def _load(path: str, base_dir: Path) -> Callable[[Example, Generation], object]:
@@ -75,9 +107,10 @@ def _load(path: str, base_dir: Path) -> Callable[[Example, Generation], object]:
     with _importable(base_dir):
         try:
             module = importlib.import_module(name)
-        except (Exception, SystemExit) as err:
-            found = visible(f"{type(err).__name__}: {err}", limit=_EXPLANATION_CHARS)
-            raise _refused(base_dir, f"expected an importable module {brief(name)}, but {found}") from err
+        except KeyboardInterrupt:
+            raise
+        except BaseException as err:
+            raise _refused(base_dir, f"expected an importable module {brief(name)}, but {_said(err)}") from err
     _check_origin(module, name, base_dir)
     function = vars(module).get(attribute)
     if not callable(function):
