@@ -9,7 +9,7 @@ WORKERS ?= 2
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap bench-agreement bench-growth bench-speed test-slow test-gpu clean
+.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap bench-agreement bench-growth bench-speed bench-gpu test-slow test-gpu clean
 
 help:
 	@echo "make demo           train a LoRA adapter, gate it, and see three that must not ship (about 4 minutes)"
@@ -19,8 +19,9 @@ help:
 	@echo "  bench-speed       the stage against lm-eval, in an environment of its own (about an hour)"
 	@echo "  bench-growth      how the cost grows with examples, rungs and shared prefix (about ten minutes)"
 	@echo "  bench-agreement   whether the ways of asking give the same answers, at each precision (about ten minutes)"
+	@echo "make bench-gpu      the engine on a CUDA device, as shares of what the device can do (under five minutes)"
 	@echo "make test-slow      the tests marked slow"
-	@echo "make test-gpu       the tests that need a CUDA device"
+	@echo "make test-gpu       the tests that need a CUDA device (under three minutes)"
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,8 +38,15 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
-test-gpu: $(READY)
-	$(BIN)/python -m pytest -m gpu
+# GPU_PYTHON: a Python with torch, transformers, peft and what benchmarks/gpu_wheels.txt lists, where no index is reachable.
+GPU_PYTHON ?= $(BIN)/python
+GPU_READY  := $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(READY))
+
+test-gpu: $(GPU_READY)
+	$(GPU_PYTHON) -m pytest -m gpu tests/gpu
+
+bench-gpu: $(GPU_READY)
+	$(GPU_PYTHON) -u -m benchmarks.gpu --out docs/gpu.md
 
 lint: $(READY)
 	$(BIN)/ruff check .
