@@ -1,6 +1,6 @@
 """What the engine makes of a GPU: each rate as a share of what the device reaches in the same run.
 
-python -m benchmarks.gpu [--seconds 270] [--device cpu --quick] [--out docs/gpu.md] [--json gpu.json]
+python -m benchmarks.gpu [--seconds 270] [--device cpu --quick] [--out docs/measured/gpu.md] [--json gpu.json]
 """
 
 from __future__ import annotations
