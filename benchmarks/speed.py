@@ -82,16 +82,22 @@ def our_answers(work: Work) -> Mapping[str, Mapping[str, Mapping[str, Generation
     from pytest_ftgate.answers.engine.hf import HFEngine
     from pytest_ftgate.answers.engine.hf_load import Settings
     from pytest_ftgate.answers.stage import run_stage
+    from pytest_ftgate.files.own_key import own_key
     from pytest_ftgate.model.identity import resolve_candidate
     from pytest_ftgate.run.judging import work_for
-    from pytest_ftgate.run.session import STORE
+    from pytest_ftgate.run.stored import STORE
 
     engine = HFEngine(
         resolve_candidate(str(work.adapter), str(work.base), work.folder), Settings("auto", "auto", "none", 64)
     )
     selected = [(evalset, gate) for evalset in work.evalsets for gate in evalset.gates]
     result = run_stage(
-        work_for(selected), engine, store_root=work.folder / STORE, cache="all", report=lambda progress: None
+        work_for(selected),
+        engine,
+        store_root=work.folder / STORE,
+        store_key=own_key(work.folder).secret,
+        cache="all",
+        report=lambda progress: None,
     )
     made = sum(side["generated"] for side in result.counts.values())
     if made:

@@ -87,6 +87,7 @@ def run_stage(
     engine: Engine,
     *,
     store_root: Path | None,
+    store_key: bytes | None,
     cache: CacheMode,
     report: Callable[[Progress], None],
     chunk: int = 64,
@@ -96,7 +97,8 @@ def run_stage(
 
     `chunk`: fewest examples of an EvalSet between two looks at whether its gates are settled.
 
-    `store_root` None or `cache="off"` keeps nothing; `cache="base"` reads and writes the base's generations only.
+    `store_root` or `store_key` (files.own_key) None, or `cache="off"`, keeps nothing; `cache="base"` reads and writes
+    the base's generations only.
     `unchanged`: raises IdentityError where the models' files are not those that the engine's fingerprints stand for; it
     is asked before anything is generated or stored, and when a side is done (Candidate.check_unchanged).
     Raises FtgateError where something could not be generated at all; single prompts that could not are Generations
@@ -115,8 +117,9 @@ def run_stage(
     rounds = work, chunk
     for name in names:
         if sides[name].requests:
-            root = store_root if _keeps(cache, name) else None
-            store = Store(root, engine.fingerprint(tuned=name == "candidate")) if root else None
+            store = None
+            if store_root is not None and store_key is not None and _keeps(cache, name):
+                store = Store(store_root, engine.fingerprint(tuned=name == "candidate"), store_key)
             _ask(
                 name, sides[name], Asking(name, sides[name].requests, engine, store, report, unchanged), rounds, result
             )

@@ -1,8 +1,9 @@
 """Generations on disk, content-addressed: nothing is generated twice for the same weights and tokens.
 
-One append-only JSONL file per side (its fingerprint names the file), one line per generation with a checksum over
-fingerprint, key and value. A line that was cut off by a kill, changed, or copied from another side's file fails its
-checksum and is generated again. Scores are never stored. Values are data: JSON only.
+One append-only JSONL file per side (its fingerprint names the file), one line per generation with an HMAC over
+fingerprint, key and value. A line that was cut off by a kill, changed, copied from another side's file, or written by
+whoever does not hold this user's key (files.own_key) fails it and is generated again. Scores are never stored. Values
+are data: JSON only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 from filelock import FileLock
 
 from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.files.own_key import fits, tag
 from pytest_ftgate.results import Generation
 
 SCHEMA = "v2"
@@ -44,17 +47,17 @@ class SideFile:
     entries: int
     """Sound generations; of equal keys, one."""
     rejected: int
-    """Lines that fail their checksum: cut off, or changed."""
+    """Lines that are not sound: cut off, changed, or of another key."""
     bytes: int
     used: float
     """When it was last read or written, seconds since the epoch."""
 
 
-def side_files(root: Path) -> list[SideFile]:
-    """Every side's file below a store's root, last used first."""
+def side_files(root: Path, secret: bytes | None) -> list[SideFile]:
+    """Every side's file below a store's root, last used first. `secret` None: no key is known, and no line is sound."""
     found = []
     for path in _paths(root):
-        store = Store(root, path.stem)
+        store = Store(root, path.stem, secret or secrets.token_bytes())
         entries = len(store.load(mark=False))
         status = path.stat()
         found.append(SideFile(path, entries, store.rejected, status.st_size, status.st_mtime))
@@ -93,10 +96,12 @@ def remove(path: Path) -> None:
 class Store:
     """All generations of one side below a root directory."""
 
-    def __init__(self, root: Path, fingerprint: str) -> None:
-        self._path, self._fingerprint = root / SCHEMA / f"{fingerprint}.jsonl", fingerprint
+    def __init__(self, root: Path, fingerprint: str, secret: bytes) -> None:
+        """`secret`: this user's key; what was stored under another one is not believed."""
+        self._path, self._purpose = root / SCHEMA / f"{fingerprint}.jsonl", f"generation {fingerprint}"
+        self._secret = secret
         self.rejected = 0
-        """Lines of the last `load` that failed their checksum, or hold no answer."""
+        """Lines of the last `load` that fail their HMAC, or hold no answer."""
         self.unsaved = 0
         """Generations that could not be written: the folder is not writable, the disk is full, the file is locked."""
 
@@ -111,7 +116,7 @@ class Store:
             return found
         with contextlib.suppress(OSError), self._path.open("rb") as file:
             for line in file:
-                entry = _sound(line, self._fingerprint)
+                entry = _sound(line, self._secret, self._purpose)
                 if entry is None:
                     self.rejected += 1
                 else:
@@ -121,7 +126,7 @@ class Store:
     def append(self, entries: Iterable[tuple[str, Generation]]) -> None:
         """Add generations durably; what cannot be written is counted, and costs time in the next run, no more."""
         made = [(key, generation) for key, generation in entries if generation.finish_reason != "error"]
-        lines = [_line(self._fingerprint, key, generation) for key, generation in made]
+        lines = [_line(self._secret, self._purpose, key, generation) for key, generation in made]
         try:
             if lines:
                 self._write(b"".join(lines))
@@ -153,19 +158,15 @@ def from_json(value: Mapping[str, Any]) -> Generation:
     return Generation(**{**value, "token_ids": tuple(value["token_ids"])})
 
 
-def _line(fingerprint: str, key: str, generation: Generation) -> bytes:
+def _line(secret: bytes, purpose: str, key: str, generation: Generation) -> bytes:
     body = json.dumps([key, to_json(generation)], ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return f"{_checksum(fingerprint, body.encode())} {body}\n".encode()
+    return f"{tag(secret, purpose, body.encode())} {body}\n".encode()
 
 
-def _checksum(fingerprint: str, body: bytes) -> str:
-    return hashlib.sha256(fingerprint.encode() + b" " + body).hexdigest()
-
-
-def _sound(line: bytes, fingerprint: str) -> tuple[str, Generation] | None:
-    """(key, Generation) of a line that was written for this side; None of any other."""
-    checksum, _, body = line.strip().partition(b" ")
-    if _checksum(fingerprint, body).encode() != checksum:
+def _sound(line: bytes, secret: bytes, purpose: str) -> tuple[str, Generation] | None:
+    """(key, Generation) of a line that was written for this side with this key; None of any other."""
+    found, _, body = line.strip().partition(b" ")
+    if not fits(secret, purpose, body, found):
         return None
     try:
         key, value = json.loads(body)

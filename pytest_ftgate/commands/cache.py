@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pytest_ftgate.answers.store import SideFile, remove, side_files
 from pytest_ftgate.commands.common import Parser
-from pytest_ftgate.run.session import STORE
+from pytest_ftgate.files.own_key import OwnKey, own_key
+from pytest_ftgate.run.stored import STORE
 
 SOUND, UNSOUND, UNUSABLE = 0, 1, 4
 DAY = 86_400.0
@@ -26,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.root.is_dir():
         print(f"{args.root}: expected a folder with stored generations, found none", file=sys.stderr)
         return UNUSABLE
-    files = side_files(args.root)
+    key = own_key(args.root)
+    files = side_files(args.root, key.secret)
     if not files:
         print(f"nothing is stored in {args.root}")
         return SOUND
@@ -35,16 +37,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(_table(files))
     broken = sum(file.rejected for file in files)
     if args.action == "verify":
-        lines = "1 line is" if broken == 1 else f"{broken} lines are"
-        told = f"{lines} not sound; what they held is generated again when it is asked for"
-        print(told if broken else "every line passes its checksum")
+        print(_soundness(broken, key))
         return UNSOUND if broken else SOUND
     return SOUND
 
 
+def _soundness(broken: int, key: OwnKey) -> str:
+    if key.secret is None:
+        return f"no line can be authenticated here, and none is used: {key.why}"
+    lines = "1 line is" if broken == 1 else f"{broken} lines are"
+    told = f"{lines} not sound (cut off, changed, or of another key); what they held is generated again"
+    return told if broken else "every line was written by this user, and is as it was"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="pytest-ftgate cache", description=__doc__)
-    help_text = "info: files and sizes; verify: also exit 1 where a line fails its checksum; clear: remove them"
+    help_text = "info: files and sizes; verify: also exit 1 where a line is not sound; clear: remove them"
     parser.add_argument("action", choices=("info", "verify", "clear"), help=help_text)
     parser.add_argument("--root", type=Path, default=STORE, metavar="DIR", help=f"the folder (default: {STORE})")
     older = "clear only what was not used for so many days (default 0: all)"

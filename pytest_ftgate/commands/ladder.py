@@ -22,6 +22,7 @@ from pytest_ftgate.evalset.discovery import named_files
 from pytest_ftgate.evalset.loader import load_evalset
 from pytest_ftgate.evalset.types import EvalSet
 from pytest_ftgate.files.disk import write_text
+from pytest_ftgate.files.own_key import own_key
 from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.gates.given import clusters_of, scores_of, unit_of
@@ -29,7 +30,7 @@ from pytest_ftgate.gates.ladder import Answer, Assessment, Climbed, Goal, assess
 from pytest_ftgate.gates.preconditions import check_usable
 from pytest_ftgate.model.identity import resolve_base
 from pytest_ftgate.report.terminal import progress_line
-from pytest_ftgate.run.session import STORE
+from pytest_ftgate.run.stored import STORE
 from pytest_ftgate.scoring.format_check import make_format_check
 from pytest_ftgate.scoring.scorers import needed_labels
 from pytest_ftgate.trust.attempts.ledger import begin_ledger
@@ -113,7 +114,7 @@ def climb(args: argparse.Namespace, root: Path) -> list[Ladder]:
         begin_ledger(root)  # or the answers stored now would look like those of a ledger that was removed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of torch and its kin are not the user's
-        return list(ladders_of(with_rungs, goals, engine, root / STORE, base.check_unchanged))
+        return list(ladders_of(with_rungs, goals, engine, root / STORE, own_key(root).secret, base.check_unchanged))
 
 
 def ladders_of(
@@ -121,6 +122,7 @@ def ladders_of(
     goals: Sequence[Goal],
     engine: Engine,
     store_root: Path | None,
+    store_key: bytes | None,
     unchanged: Callable[[], None] = lambda: None,
 ) -> list[Ladder]:
     """One ladder for each eval set; `unchanged` as in run_stage.
@@ -131,7 +133,9 @@ def ladders_of(
 
     work = [Work(e, (), needed_labels(e.scorer) if e.scorer else (), systems=tuple(_systems(e))) for e in evalsets]
     line = _ProgressLine()
-    result = run_stage(work, engine, store_root=store_root, cache="base", report=line.show, unchanged=unchanged)
+    result = run_stage(
+        work, engine, store_root=store_root, store_key=store_key, cache="base", report=line.show, unchanged=unchanged
+    )
     line.clear()
     made = []
     for evalset, goal in zip(evalsets, goals, strict=True):

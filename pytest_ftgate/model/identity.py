@@ -23,7 +23,7 @@ from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.files.strictjson import read_json
 from pytest_ftgate.files.wording import brief
-from pytest_ftgate.model.base_digests import base_digests
+from pytest_ftgate.model.base_digests import Memory, base_digests
 from pytest_ftgate.model.directory import counted_files
 from pytest_ftgate.model.manifest import Manifest, read_manifest
 from pytest_ftgate.model.safetensors_header import Tensor, check_shards, read_header, read_headers
@@ -53,8 +53,8 @@ class Candidate:
     """What it was trained on; None where the directory has no ftgate.json."""
     has_tokenizer: bool
     """Whether the directory brings a tokenizer (and chat template) of its own."""
-    base_cache: Path | None = None
-    """File in which digests of bases are remembered; None: read in full every time."""
+    base_cache: Memory | None = None
+    """Where digests of bases are remembered; None: read in full every time."""
     rehash: bool = False
     """Whether what is remembered does not count."""
 
@@ -142,7 +142,7 @@ def resolve_candidate(
     directory: Path,
     *,
     prove_base: bool = True,
-    base_cache: Path | None = None,
+    base_cache: Memory | None = None,
     rehash: bool = False,
 ) -> Candidate:
     """The Candidate that `--ft-model` and `--ft-base` mean, relative to `directory`.

@@ -116,7 +116,7 @@ def counts_line(counts: Mapping[str, Mapping[str, int]]) -> str:
     parts = [
         f"{side}: {c['generated']} generated, {c['stored']} from the store"
         + (f", {c['spared']} not needed" if c.get("spared") else "")
-        + (f", {c['rejected']} broken lines ignored" if c.get("rejected") else "")
+        + (f", {c['rejected']} stored lines ignored (broken, or of another key)" if c.get("rejected") else "")
         + (f", {c['unsaved']} could not be stored in .ftgate/cache" if c.get("unsaved") else "")
         for side, c in counts.items()
     ]

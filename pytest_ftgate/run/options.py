@@ -75,7 +75,8 @@ OPTIONS = (
         "--ft-cache",
         "Which stored generations may be used: all, base, off. auto (default): where a verdict is required, what the "
         "policy allows (base; all is refused there), else all. They lie in .ftgate/cache, keyed by weights, tokens, "
-        "settings and versions.",
+        "settings and versions, and authenticated with a key of yours outside of the project (made on first use); "
+        "where there is no such key, as in CI, all is asked afresh and nothing is kept.",
         {"choices": ("auto", "all", "base", "off"), "default": "auto"},
     ),
     Option(

@@ -12,7 +12,8 @@ from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError
-from pytest_ftgate.run.session import STORE, Session
+from pytest_ftgate.run.session import Session
+from pytest_ftgate.run.stored import STORE
 
 if TYPE_CHECKING:
     from pytest_ftgate.answers.engine.protocol import Engine
@@ -101,6 +102,7 @@ def run_stage(
                 work,
                 engine,
                 store_root=session.root / STORE,
+                store_key=session.store_key,
                 cache=session.cache,
                 report=report,
                 chunk=session.batch_size,

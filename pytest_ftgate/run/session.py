@@ -7,27 +7,29 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pytest_ftgate.errors import FtgateError, Unusable
 from pytest_ftgate.evalset.discovery import EvalSetFile, almost_evalsets, files_on_disk, read_files
 from pytest_ftgate.evalset.loader import load_evalset, read_header
 from pytest_ftgate.evalset.subset import Subset, subset_of
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
+from pytest_ftgate.files.own_key import own_key
 from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.files.wording import shown
 from pytest_ftgate.gates.decision import EXIT_CODES
-from pytest_ftgate.model.base_digests import CACHE_FILE
+from pytest_ftgate.model.base_digests import CACHE_FILE, Memory
 from pytest_ftgate.model.identity import Candidate, check_recorded_files, resolve_candidate
 from pytest_ftgate.run.inifile import check_rootdir
 from pytest_ftgate.run.outputs import clear_outputs, receipt_settings
+from pytest_ftgate.run.stored import STORE, cache_mode, refuse_committed_answers
 from pytest_ftgate.trust.policy.enforce import check_base, settle
 from pytest_ftgate.trust.policy.load import Where, load_in_force
 from pytest_ftgate.trust.policy.merge import tightened
-from pytest_ftgate.trust.policy.types import CacheRule, PolicyInForce
+from pytest_ftgate.trust.policy.types import PolicyInForce
 from pytest_ftgate.trust.receipt.writing import ReceiptSettings
 
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from pytest_ftgate.results import Verdict
     from pytest_ftgate.trust.attempts.counting import Attempt
 
-STORE = Path(".ftgate", "cache")
 NEEDED = ("torch", "transformers", "peft", "safetensors")
 
 
@@ -74,6 +75,8 @@ class Session:
     collect_only: bool
     command: str
     """How the run was started, for the report."""
+    store_key: bytes | None = field(default=None, repr=False)
+    """Authenticates stored generations; None: none are used."""
     notes: tuple[str, ...] = ()
     """What is odd about the files, for header and summary."""
     policy_changed: bool = False
@@ -96,7 +99,7 @@ class Session:
         """What is left of a run that was interrupted."""
         whose = {"all": "answers", "base": "answers of the base", "off": ""}[self.cache]
         kept = f"{whose} made so far are in {STORE}, and the same command goes on from there"
-        return f"interrupted, no verdict: {kept if whose else 'no answer was kept, as --ft-cache=off asks'}"
+        return f"interrupted, no verdict: {kept if whose else 'no answer was kept (--ft-cache=off, or no key)'}"
 
     def make_engine(self) -> Engine:
         """The transformers engine; nothing is loaded yet."""
@@ -254,13 +257,16 @@ def open_session(
     subset = subset_of(option.ft_limit, option.ft_case, [file.path for file in required], check=not in_worker)
     where = Where(option.ft_policy, option.ft_policy_ref, directory, root.resolve(), args, norecursedirs)
     prove = not (option.collectonly or in_worker)
+    key = own_key(root)
+    if prove:
+        refuse_committed_answers(root)
     try:
         candidate = resolve_candidate(
             option.ft_model,
             option.ft_base,
             directory,
             prove_base=False,
-            base_cache=root / CACHE_FILE,
+            base_cache=Memory(root / CACHE_FILE, key.secret) if key.secret else None,
             rehash=option.ft_rehash,
         )
         if root in (candidate.path, candidate.base_path):  # before its folder is looked at: it must not change later
@@ -272,6 +278,7 @@ def open_session(
             check_base(policy.policy, candidate, option.ft_base)
     except (FtgateError, InputError) as error:
         raise Unusable(str(error)) from None
+    cache, notes = cache_mode(option.ft_cache, policy.policy.cache, key, verdict_required=verdict_required)
     receipt = None if in_worker else receipt_settings(option, directory, candidate.path, candidate.base_path)
     return Session(
         candidate=candidate,
@@ -280,7 +287,8 @@ def open_session(
         policy_changed=policy_digest not in (None, policy.digest),
         verdict_required=verdict_required,
         verdict_off=option.ft_verdict == "off",
-        cache=_cache(option.ft_cache, policy.policy.cache, verdict_required=verdict_required),
+        cache=cache,
+        store_key=key.secret,
         cache_mib=option.ft_cache_mib,
         root=root,
         device=option.ft_device,
@@ -296,23 +304,8 @@ def open_session(
         subset=subset,
         collect_only=option.collectonly,
         command=shlex.join(["pytest", *(str(w) for w in written)]),
-        notes=_misnamed(args, directory, norecursedirs, verdict_required=verdict_required),
+        notes=(*_misnamed(args, directory, norecursedirs, verdict_required=verdict_required), *notes),
     )
-
-
-def _cache(asked: CacheMode | Literal["auto"], allowed: CacheRule, *, verdict_required: bool) -> CacheMode:
-    """Which stored generations are used. A verdict rests on fresh answers of the candidate, whatever was asked."""
-    if not verdict_required:
-        return "all" if asked == "auto" else asked
-    if asked == "auto":
-        return allowed
-    if asked == "all" or (asked == "base" and allowed == "off"):
-        raise Unusable(
-            f"--ft-cache={asked} where a verdict is required: the policy allows "
-            f"{'stored answers of the base only' if allowed == 'base' else 'no stored answers'}. Fix: leave --ft-cache "
-            f"out, or ask for no verdict (--ft-verdict=off)"
-        )
-    return asked
 
 
 def _misnamed(

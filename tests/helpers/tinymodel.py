@@ -165,7 +165,9 @@ def answer(path: Path, engine: HFEngine) -> StageResult:
     """Everything that the gates of one eval set need, generated."""
     evalset = load_evalset(path)
     kinds = tuple(gate.kind for gate in evalset.gates)
-    return run_stage([Work(evalset, kinds, ())], engine, store_root=None, cache="off", report=lambda _: None)
+    return run_stage(
+        [Work(evalset, kinds, ())], engine, store_root=None, store_key=None, cache="off", report=lambda _: None
+    )
 
 
 @dataclass(frozen=True)

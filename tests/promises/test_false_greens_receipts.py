@@ -50,7 +50,7 @@ def other_references(project: Project) -> None:
 
 
 def poisoned(project: Project, texts: Sequence[str]) -> None:
-    """Stored answers that are one of `texts` become another one, with checksums that are right."""
+    """Stored answers that are one of `texts` become another one, with the checksums that anybody can make."""
     changed = 0
     for path in (project.root / ".ftgate" / "cache").rglob("*.jsonl"):
         lines = []
@@ -86,7 +86,7 @@ def beaten_before(project: Project) -> None:
     write_evalset(project.root / "even", "even", "beats_baseline: {min_gain: 0.05}", targets, baselines=BASELINES)
     assert project.run("--ft-model=runs/good", "--ft-cache=all", "even").code == 1
     poisoned(project, [*texts[rungs[1]], *texts[rungs[2]]])
-    assert project.run("--ft-model=runs/good", "even", "--ft-verdict=require").code == 0  # what a policy can forbid
+    assert project.run("--ft-model=runs/good", "even", "--ft-verdict=require").code == 20  # they are asked again
 
 
 NEW_VERSION = """

@@ -74,6 +74,15 @@ def _blobs(listed: bytes) -> dict[str, str]:
     return found
 
 
+def tracked_files(directory: Path, below: Path) -> list[str]:
+    """Files below `directory / below` that git tracks, relative to `directory`; [] where no repository tells."""
+    try:
+        listed = _git(directory, "ls-files", "-z", "--", f":(literal){below.as_posix()}")
+    except PolicyError:
+        return []
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
+
+
 def _git(directory: Path, *args: str) -> bytes:
     command: Sequence[str] = ("git", "--no-replace-objects", *args)
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

@@ -20,6 +20,7 @@ from pytest_ftgate.errors import EngineError, FtgateError
 from pytest_ftgate.evalset.loader import load_evalset
 from pytest_ftgate.results import Generation
 
+KEY = b"k" * 32
 GATES = "accuracy: {min: 0.5}; beats_baseline: {min_gain: 0.05}; forgetting: {max_drop: 0.1}"
 
 
@@ -62,7 +63,9 @@ def work(folder: Path, *, gates: str = GATES, asked: Sequence[str] | None = None
 
 
 def stage(works: list[Work], engine: CountingEngine, root: Path | None = None, **changes: Any) -> StageResult:
-    return run_stage(works, engine, **{"store_root": root, "cache": "all", "report": lambda _: None, **changes})
+    return run_stage(
+        works, engine, **{"store_root": root, "store_key": KEY, "cache": "all", "report": lambda _: None, **changes}
+    )
 
 
 def test_each_answer_reaches_its_example(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Project
-from test_stage import CountingEngine, stage, work
+from test_stage import KEY, CountingEngine, stage, work
 
 from pytest_ftgate.answers import side as asking
 from pytest_ftgate.answers.engine.protocol import Request
@@ -150,13 +150,13 @@ def test_a_remembered_digest_stands_for_the_file_that_lies_there(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rehash: bool
 ) -> None:
     monkeypatch.setattr(basecache, "SETTLED_NS", -(10**12))  # files of a test are always young
-    base = Candidate(folder, "base", folder, None, False, tmp_path / "cache.json")
+    base = Candidate(folder, "base", folder, None, False, basecache.Memory(tmp_path / "cache.json", bytes(32)))
     honest = base.digest(tuned=False)
     base.check_unchanged()
     replaced(folder)
     with pytest.raises(IdentityError, match=r"files of the base changed while they were being used: config\.json"):
         base.check_unchanged()
-    later = Candidate(folder, "base", folder, None, False, tmp_path / "cache.json", rehash)
+    later = Candidate(folder, "base", folder, None, False, basecache.Memory(tmp_path / "cache.json", bytes(32)), rehash)
     assert later.digest(tuned=False) != honest
     later.check_unchanged()
 
@@ -212,7 +212,7 @@ class Files:
 
 
 def stored(root: Path, *, tuned: bool = False) -> dict[str, Generation]:
-    return Store(root, CountingEngine().fingerprint(tuned=tuned)).load()
+    return Store(root, CountingEngine().fingerprint(tuned=tuned), KEY).load()
 
 
 @pytest.mark.parametrize(("flush", "kept"), [(1e9, 0), (0.0, 4)])

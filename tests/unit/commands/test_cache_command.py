@@ -12,11 +12,18 @@ import pytest
 from pytest_ftgate.answers import store as storing
 from pytest_ftgate.answers.store import SCHEMA, Store, side_files, trim
 from pytest_ftgate.commands.cache import main
+from pytest_ftgate.files.own_key import own_key
 from pytest_ftgate.results import Generation
 
 
+def key() -> bytes:
+    secret = own_key(Path.cwd()).secret
+    assert secret is not None
+    return secret
+
+
 def stored(root: Path, side: str, count: int, *, age: float = 0.0) -> Path:
-    store = Store(root, side * 64)
+    store = Store(root, side * 64, key())
     store.append((f"key{i}", Generation(f"text {i}", (1, 2), "stop", 3)) for i in range(count))
     path = root / SCHEMA / f"{side * 64}.jsonl"
     then = path.stat().st_mtime - age
@@ -88,7 +95,7 @@ def test_a_file_that_another_process_holds_is_not_waited_for(
         other.stdout.readline()
         assert main(["clear", "--root", str(tmp_path)]) == 4
         assert "cannot be removed: another process holds it" in capsys.readouterr().err
-        store = Store(tmp_path, "a" * 64)
+        store = Store(tmp_path, "a" * 64, key())
         store.append([("new", Generation("text", (1,), "stop", 3))])
         assert (store.unsaved, len(store.load())) == (1, 5)
         other.communicate("\n")
@@ -109,5 +116,16 @@ def test_the_cap_removes_what_was_used_longest_ago(tmp_path: Path) -> None:
 
 def test_reading_is_a_use(tmp_path: Path) -> None:
     read, other = stored(tmp_path, "a", 5, age=300), stored(tmp_path, "b", 5, age=100)
-    Store(tmp_path, "a" * 64).load()
-    assert [file.path for file in side_files(tmp_path)] == [read, other]
+    Store(tmp_path, "a" * 64, key()).load()
+    assert [file.path for file in side_files(tmp_path, key())] == [read, other]
+
+
+def test_without_a_key_no_line_counts_as_sound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tmp_path, "a", 2)
+    monkeypatch.setenv("CI", "1")
+    assert main(["verify", "--root", str(tmp_path)]) == 1
+    assert "no line can be authenticated here, and none is used: the environment variable CI is set" in (
+        capsys.readouterr().out
+    )

@@ -173,7 +173,8 @@ def test_who_was_judged() -> None:
 def test_counts_and_damage() -> None:
     counts = {"candidate": {"generated": 9, "stored": 0}, "base": {"generated": 1, "stored": 8, "rejected": 2}}
     assert counts_line(counts) == (
-        "candidate: 9 generated, 0 from the store; base: 1 generated, 8 from the store, 2 broken lines ignored"
+        "candidate: 9 generated, 0 from the store; base: 1 generated, 8 from the store, "
+        "2 stored lines ignored (broken, or of another key)"
     )
     assert counts_line({}) == ""
 
