@@ -184,7 +184,10 @@ def labels(bench: Bench, _: Ceilings) -> tuple[Table, list[dict[str, Any]]]:
     if find_spec("lm_eval") is None:
         bench.tell("lm-eval is not installed here; docs/performance.md compares with it on a CPU")
     elif bench.has_time("lm-eval"):
-        raw.append({"way": "lm-eval", "prompts": asked, "seconds": _lm_eval(bench, asked, prefix, tail)})
+        try:
+            raw.append({"way": "lm-eval", "prompts": asked, "seconds": _lm_eval(bench, asked, prefix, tail)})
+        except Exception as error:  # noqa: BLE001  # the rows above must not be lost with it
+            bench.tell(f"lm-eval failed ({type(error).__name__}: {str(error)[:200]})")
     rates = [each["prompts"] / each["seconds"] for each in raw]
     rows = [
         [each["way"], str(each["prompts"]), f"{rate:,.0f}", f"{rates[0] / rate:.1f}"]

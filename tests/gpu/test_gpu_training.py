@@ -96,7 +96,9 @@ def test_the_estimate_of_memory_is_a_lower_bound_and_near(
     train(checked)
     if not on_gpu:
         pytest.skip("the CPU counts no peak of a tensor's memory; the run itself went through")
-    peak = torch.cuda.max_memory_allocated() - before
+    # The states of QLoRA's paged optimizer, 8 bytes a trained weight, lie where torch does not count them.
+    paged = 8 * checked.memory.trained if method == "qlora" else 0
+    peak = torch.cuda.max_memory_allocated() - before + paged
     record_property("estimate_mib", round(estimate / 2**20))
     record_property("peak_mib", round(peak / 2**20))
     print(f"{method}: estimate {estimate / 2**20:.0f} MiB, peak {peak / 2**20:.0f} MiB, {peak / estimate:.2f} times")
@@ -111,10 +113,10 @@ def test_memory_that_runs_out_in_training_is_said_and_leaves_nothing(project: Pa
     from training.train import TrainingFailed, train
 
     random_llama(project / "for_oom", Shape(1024, 8), device=device, dtype="float32")
-    config = load_config(write_config(project, "lora", "oom", base="../for_oom", steps=3, batch=256))
+    config = load_config(write_config(project, "lora", "oom", base="../for_oom", steps=3, batch=800))
     checked = check(config)
-    # The model takes about 250 MiB of it; 256 rows want thousands.
-    with little_memory(device, 1200, 0), pytest.raises(TrainingFailed, match="GPU memory ran out after step 0"):
+    # The model takes about 200 MiB of it; 800 rows in one batch want thousands.
+    with little_memory(device, 900, 0), pytest.raises(TrainingFailed, match="GPU memory ran out after step 0"):
         train(checked)
     assert not config.output_dir.exists()
 
