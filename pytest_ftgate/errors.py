@@ -8,6 +8,7 @@
       +- PolicyError     what the run is held to cannot be read, or cannot hold
       +- PromptError     a rung's prompt cannot be built without leaking the evaluated example
       +- ScoringError    an answer could not be turned into a Score or a FormatCheck
+      +- UnknownGateKind a gate is of a kind that has no row in evalset/kinds.py
 
 Mistakes in files that a user wrote are `pytest_ftgate.files.problems.InputError` instead.
 """
@@ -67,3 +68,7 @@ BY_NAME = {
     )
 }
 """Name -> class, for what one process tells another: the name is the reason that a gate gives."""
+
+
+class UnknownGateKind(FtgateError):
+    """A gate is of a kind that has no row in the table of kinds: nothing says how to judge it."""

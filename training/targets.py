@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pytest_ftgate.errors import ScoringError
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.templates import template_fields
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.json_value import Json
@@ -21,7 +22,6 @@ from pytest_ftgate.rows.types import TrainingRow
 from pytest_ftgate.scoring.format_check import make_format_check
 from training.data import named
 
-JUDGING = ("format", "accuracy", "beats_baseline")
 MOST_CLASSES = 50
 """With more values than this, a field holds no classes."""
 LEAST_DISTANCE, ALPHA = 0.2, 0.01
@@ -32,7 +32,8 @@ MOST_SECONDS = 20.0
 
 def target_warnings(evalsets: Sequence[EvalSet], rows: Sequence[TrainingRow]) -> list[str]:
     """Every warning; `rows` are the target rows, without replay. Raises TrainingDataError for a broken format gate."""
-    judging = [one for one in evalsets if any(gate.kind in JUDGING for gate in one.gates)]
+    # An eval set that only compares with the base, or only looks at training rows, is not what the rows are for.
+    judging = [one for one in evalsets if any(g.row.asks_model and g.row.references != "base" for g in one.gates)]
     if not rows:
         return []
     return [
@@ -43,11 +44,11 @@ def target_warnings(evalsets: Sequence[EvalSet], rows: Sequence[TrainingRow]) ->
 
 
 def _format_warnings(evalsets: Sequence[EvalSet], rows: Sequence[TrainingRow]) -> list[str]:
-    gates = [(one, gate) for one in evalsets for gate in one.gates if gate.kind == "format"]
+    gates = [(one, gate) for one in evalsets for gate in one.gates if gate.row.reads == "format"]
     if not gates or len(gates) < len(evalsets):  # a target without a format may be what a row is for
         return []
     checks = [_format_check(one, gate) for one, gate in gates]
-    names = listed([f"{one.name}::format" for one, _ in gates], last="or")
+    names = listed([gate_name(one.name, gate.kind) for one, gate in gates], last="or")
     obeys: dict[str, bool] = {}
     broken: list[TrainingRow] = []
     until = time.monotonic() + MOST_SECONDS

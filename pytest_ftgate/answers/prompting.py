@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_ftgate.errors import PromptError
+from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.evalset.templates import as_text, render, template_fields
-from pytest_ftgate.evalset.types import EvalSet, Example, GateKind, Message, Passages, Prompt, Rung, Shots
+from pytest_ftgate.evalset.types import EvalSet, Example, Message, Passages, Prompt, Rung, Shots
 from pytest_ftgate.files.json_value import Json
 
 
@@ -62,14 +63,16 @@ class PromptSet:
     """Shots and passages left out because they hold the evaluated example."""
 
 
-def systems_for(evalset: EvalSet, kinds: Sequence[GateKind]) -> tuple[System, ...]:
+def systems_for(evalset: EvalSet, kinds: Sequence[str]) -> tuple[System, ...]:
     """The Systems that must answer so that gates of these kinds can be judged, candidate first."""
+    rows = [KINDS[kind] for kind in kinds]
+    references = {row.references for row in rows}
     systems: list[System] = []
-    if {"format", "accuracy", "beats_baseline", "forgetting"} & set(kinds):
+    if any(row.asks_model for row in rows):
         systems.append(CANDIDATE)
-    if "beats_baseline" in kinds:
+    if "rungs" in references:
         systems += [System(f"baseline:{rung.name}", tuned=False, rung=rung) for rung in evalset.baselines]
-    if "forgetting" in kinds:
+    if "base" in references:
         systems.append(BASE)
     return tuple(systems)
 

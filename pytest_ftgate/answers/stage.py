@@ -19,7 +19,7 @@ from pytest_ftgate.answers.prompting import (
 )
 from pytest_ftgate.answers.side import Asking, Progress, SideName
 from pytest_ftgate.answers.store import Store, request_key
-from pytest_ftgate.evalset.types import EvalSet, GateKind
+from pytest_ftgate.evalset.types import EvalSet
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.results import Generation
 
@@ -47,7 +47,7 @@ class Work:
     """One EvalSet and the kinds of its gates that were selected."""
 
     evalset: EvalSet
-    kinds: tuple[GateKind, ...]
+    kinds: tuple[str, ...]
     labels: tuple[str, ...]
     """Labels whose log-probabilities its scorer needs; () for none."""
     references: bool = False
@@ -203,8 +203,8 @@ def _plan(item: Work, system: System, engine: Engine, side: _Side, result: Stage
     if prompt_set.withheld:
         result.withheld[f"{item.evalset.name}/{system.name}"] = prompt_set.withheld
     settings = item.evalset.generation
-    # Labels that are weighed need no text; a format gate does, and what is asked must not depend on what is selected.
-    weighed_only = bool(item.labels) and all(gate.kind != "format" for gate in item.evalset.gates)
+    # Labels that are weighed need no text; other gates do, and what is asked must not depend on what is selected.
+    weighed_only = bool(item.labels) and not any(gate.row.reads_texts for gate in item.evalset.gates)
     new_tokens = 0 if weighed_only else settings.max_new_tokens
     for example, prompt in zip(item.evalset.examples, prompt_set.prompts, strict=True):
         ids = engine.encode(prompt, tuned=system.tuned)

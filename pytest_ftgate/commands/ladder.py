@@ -153,15 +153,15 @@ def _systems(evalset: EvalSet) -> list[System]:
 
 
 def _goal(evalset: EvalSet, given: float | None) -> Goal:
-    bounds = {gate.kind: gate.bound for gate in evalset.gates}
-    follows = bounds.get("format")
+    follows = next((gate.bound for gate in evalset.gates if gate.row.reads == "format"), None)
     if given is not None:
         return Goal(given, "--goal", follows)
-    if "accuracy" in bounds:
-        return Goal(bounds["accuracy"], "accuracy.min", follows)
-    if "beats_baseline" in bounds:
-        score = 1.0 - bounds["beats_baseline"]
-        return Goal(score, "above it beats_baseline.min_gain cannot be gained", follows)
+    scored = {gate.row.test: gate for gate in evalset.gates if gate.row.scores}
+    if floor := scored.get("floor"):
+        return Goal(floor.bound, f"{floor.kind}.{floor.row.bound_key()}", follows)
+    if gain := scored.get("superiority"):
+        why = f"above it {gain.kind}.{gain.row.bound_key()} cannot be gained"
+        return Goal(1.0 - gain.bound, why, follows)
     raise FtgateError(
         f"{evalset.name} has neither an accuracy nor a beats_baseline gate, so nothing says what is good enough",
         "add one of them, or give --goal=0.85",
@@ -182,7 +182,7 @@ def _climbed(evalset: EvalSet, system: System, answers: Mapping[str, Generation]
         raise ValueError(f"{system.name} has no rung")
     obeys = None
     for gate in evalset.gates:
-        if gate.kind == "format":
+        if gate.row.reads == "format":
             check = make_format_check(gate.options, base_dir=evalset.path.parent)
             obeys = [check(answers[e.id]).strict for e in evalset.examples]
     scores = [score.value for score in scores_of(evalset, answers)]

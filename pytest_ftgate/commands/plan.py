@@ -18,6 +18,7 @@ from pytest_ftgate import stats
 from pytest_ftgate.commands.common import Parser, root_of, share
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.evalset.discovery import named_files
+from pytest_ftgate.evalset.kinds import KINDS, KindRow
 from pytest_ftgate.evalset.loader import load_evalset
 from pytest_ftgate.evalset.types import EvalSet
 from pytest_ftgate.files.disk import write_text
@@ -32,7 +33,6 @@ from pytest_ftgate.trust.attempts.counting import alpha_at
 
 CAN, CANNOT, UNUSABLE = 0, 1, 4
 MARGINS = (0.01, 0.02, 0.03, 0.05, 0.10)
-FLIP_RATES = {"forgetting": (0.02, 0.05, 0.10, 0.20), "beats_baseline": (0.15, 0.20, 0.30, 0.40)}
 TITLES = ("gate", "n", "bound", "can pass", "at least needed", "strictest bound", "assumed", "power", "n for {power}")
 
 
@@ -125,7 +125,7 @@ def _first(evalset: EvalSet, alpha: float) -> float:
 def _rows(evalset: EvalSet, noise: Noise | None, args: argparse.Namespace) -> list[Row]:
     rows = []
     for gate in evalset.gates:
-        if gate.kind == "overlap":
+        if gate.row.test is None:
             continue
         question = Question.of(evalset, gate, _first(evalset, args.alpha))
         assumed = Assumed.of(question, args.flip_rate, noise=noise.flip_rate if noise else 0.0)
@@ -141,9 +141,11 @@ def _render(rows: Sequence[Row], args: argparse.Namespace) -> str:
     parts = [visible(line, limit=400) for line in table.splitlines()]
     parts += ["", *_noise_lines(rows, args)]
     parts += ["", *(f"{row.question.gate}: {why}" for row in rows if (why := row.why_not))]
-    for kind, what in (("forgetting", "nothing is lost on average"), ("beats_baseline", "the gain is 10 points more")):
-        if any(row.question.kind == kind for row in rows):
-            parts += ["", f"examples for {args.power:.0%} power in {kind} if {what} (about):", "", _plan(kind, args)]
+    whats = {"non_inferiority": "nothing is lost on average", "superiority": "the gain is 10 points more"}
+    for kind, what in ((kind, what) for test, what in whats.items() for kind in KINDS.values() if kind.test == test):
+        if any(row.question.kind == kind.name for row in rows):
+            said = f"examples for {args.power:.0%} power in {kind.name} if {what} (about):"
+            parts += ["", said, "", _plan(kind, args)]
     return "\n".join(parts).replace("\n\n\n", "\n\n")
 
 
@@ -181,17 +183,17 @@ def _cells(row: Row) -> tuple[str, ...]:
     return q.gate, n, bound, can, q.least or "-", q.certifiable or "-", row.assumed.words(q), power, examples
 
 
-def _plan(kind: str, args: argparse.Namespace) -> str:
+def _plan(kind: KindRow, args: argparse.Namespace) -> str:
     """Margin by flip rate; each cell the examples needed, by the normal approximation."""
-    gain = GAIN if kind == "beats_baseline" else 0.0
-    rates = sorted({*FLIP_RATES[kind], args.flip_rate} - {None})
+    gain = GAIN if kind.test == "superiority" else 0.0
+    rates = sorted({*kind.flips_planned, args.flip_rate} - {None})
     lines = []
     for margin in MARGINS:
-        delta0 = margin if gain else -margin
+        delta0 = kind.delta0(margin)
         effect = margin + gain if gain else 0.0
         cells = [_examples(delta0, effect, rate, args) for rate in rates]
         lines.append((exact_points(margin), *cells))
-    headers = ("min_gain" if gain else "max_drop", *(f"{100 * rate:.3g}% flip" for rate in rates))
+    headers = (kind.bound_key(), *(f"{100 * rate:.3g}% flip" for rate in rates))
     return tabulate(lines, headers=headers, tablefmt="simple", disable_numparse=True)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.evalset.builtin import builtin_file, is_builtin
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.loader import EVALSET_SUFFIX, read_header
 from pytest_ftgate.evalset.types import GateSpec
 from pytest_ftgate.files.problems import InputError, Problem
@@ -35,16 +36,15 @@ class EvalSetFile:
     @property
     def gate_names(self) -> tuple[str, ...]:
         """`name::kind` of each gate."""
-        return tuple(f"{self.name}::{gate.kind}" for gate in self.gates)
+        return tuple(gate_name(self.name, gate.kind) for gate in self.gates)
 
     @property
     def hypotheses(self) -> int:
-        """Bad nulls that its gates test: one each, one per rung for beats_baseline, none for overlap.
+        """Bad nulls that its gates test: as their kinds say, which may be one for each rung, or none.
 
         The bounded slices of one gate count as one more: Holm shares that one among them.
         """
-        count = {"overlap": 0, "beats_baseline": self.rungs}
-        return sum(count.get(gate.kind, 1) for gate in self.gates) + self.sliced
+        return sum(gate.row.hypotheses(self.rungs) for gate in self.gates) + self.sliced
 
 
 _ALMOST = re.compile(r".+[._-]evals?(set)?\.(ya?ml|json)", re.IGNORECASE)

@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_ftgate.evalset.examples import read_examples
 from pytest_ftgate.evalset.format_schema import read_json_schema
+from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.evalset.loaded import Loaded
 from pytest_ftgate.evalset.prompts import read_baselines, read_prompt
 from pytest_ftgate.evalset.reading import Reading
@@ -31,17 +32,8 @@ from pytest_ftgate.files.wording import brief, listed, shown
 
 EVALSET_SUFFIX = ".eval.yaml"
 
-BOUND_KEYS = {
-    "overlap": "max",
-    "format": "min_rate",
-    "accuracy": "min",
-    "beats_baseline": "min_gain",
-    "forgetting": "max_drop",
-}
-"""Kind of gate -> the key that holds its bound (of overlap, `max_rate` is the other one)."""
 LOADED = Loaded()
 """The eval sets of this process."""
-_SCORED = ("accuracy", "beats_baseline", "forgetting")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -101,7 +93,7 @@ def _load(path: Path) -> EvalSet:
     check_scorer(reading, scorer, examples)
     prompt = read_prompt(reading, examples)
     baselines = read_baselines(reading, prompt, examples)
-    slices = read_slices(reading, examples, BOUND_KEYS)
+    slices = read_slices(reading, examples)
     format_schema = _check_format(reading)
     _check_overlap(reading, len(examples))
     if reading.problems:
@@ -140,13 +132,13 @@ def _contradictions(document: Document, path: Path) -> list[Problem]:
     """What is wrong between keys that are each right."""
     reading = Reading(document, path.parent)
     data, gates = document.data, document.data["gates"]
-    scored = [kind for kind in _SCORED if kind in gates]
+    scored = [row.name for row in KINDS.values() if row.scores and row.name in gates]
     if scored and "scorer" not in data:
         what = f"expected a scorer for {listed([f'`{kind}`' for kind in scored])}, found none"
         reading.report(("gates", scored[0]), what, "add `scorer: exact`, or another one")
-    if "beats_baseline" in gates and "baselines" not in data:
+    for kind in (kind for kind in gates if KINDS[kind].references == "rungs" and "baselines" not in data):
         fix = 'add `baselines: {zero_shot: {system: "..."}}`'
-        reading.report(("gates", "beats_baseline"), "expected baselines to beat, found none", fix)
+        reading.report(("gates", kind), "expected baselines to beat, found none", fix)
     check_slices(reading)
     if data.get("early_stop"):
         _check_early_stop(reading, bool(scored))
@@ -176,15 +168,12 @@ def _gates(document: Document) -> tuple[GateSpec, ...]:
     return tuple(_gate(document, kind, written) for kind, written in document.data["gates"].items())
 
 
-def _gate(document: Document, kind: Any, written: Mapping[str, Json]) -> GateSpec:
-    options = dict(written)
-    bound = BOUND_KEYS[kind]
-    if kind == "overlap":
-        bound = "max_rate" if "max_rate" in written else "max"
-        options = {"excess_only": False, "train": [], **written}
+def _gate(document: Document, kind: str, written: Mapping[str, Json]) -> GateSpec:
+    row = KINDS[kind]
+    bound = row.bound_key(written)
+    options = {**row.defaults, **written}
     limit = float(options.pop(bound))
-    if kind == "overlap":
-        options["max_rate"] = bound == "max_rate"
+    options |= {other.key: other.key == bound for other in row.bounds[1:]}
     return GateSpec(kind, limit, options, document.line(("gates", kind)))
 
 

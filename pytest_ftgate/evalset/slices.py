@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.evalset.reading import Reading, RowProblems
 from pytest_ftgate.evalset.types import Example, SliceSpec
 from pytest_ftgate.files.json_value import Json
@@ -42,15 +43,12 @@ def check_slices(reading: Reading) -> None:
                 reading.report(("slices", index, kind), what, f"add `{kind}:` to gates, or delete this bound")
 
 
-def read_slices(reading: Reading, examples: Sequence[Example], bounds: Mapping[str, str]) -> tuple[SliceSpec, ...]:
-    """The slices with the values that the rows hold; problems go to `reading`.
-
-    `bounds`: gate kind -> key of its bound.
-    """
+def read_slices(reading: Reading, examples: Sequence[Example]) -> tuple[SliceSpec, ...]:
+    """The slices with the values that the rows hold; problems go to `reading`."""
     found = []
     for index, one in enumerate(written_slices(reading.document.data)):
         name = one.pop("field")
-        own = {kind: float(written[bounds[kind]]) for kind, written in one.items()}
+        own = {kind: float(written[KINDS[kind].bound_key(written)]) for kind, written in one.items()}
         values = _values(reading, index, name, examples)
         found.append(SliceSpec(name, values, own, reading.document.line(("slices", index))))
     return tuple(found)

@@ -49,7 +49,7 @@ def judge_with_leaks(given: GateInput, leaked: Set[str]) -> Verdict:
     clean = judge(_subset(given, hit, keep=False)) if not all(hit) else None
     if clean is not None:
         details["clean"] = _shown(clean)
-    if given.gate.kind in ("beats_baseline", "forgetting"):
+    if given.gate.row.paired:
         details["differences"] = [asdict(d) for d in _differences(given, hit)]
     verdict = replace(verdict, details={**verdict.details, "contamination": details})
     if verdict.outcome != "PASS" or (clean is not None and clean.outcome == "PASS"):

@@ -39,8 +39,9 @@ def cannot_stop(evalset: EvalSet, gates: Sequence[GateSpec]) -> str:
     """Why these gates need every example answered, in a few words; "" where the proof above covers them."""
     if evalset.slices:
         return "slices"
-    scored = any(gate.kind in ("accuracy", "beats_baseline", "forgetting") for gate in gates)
-    if scored and is_graded(evalset.scorer):
+    if measured := [gate.kind for gate in gates if gate.row.asks_model and gate.row.test is None]:
+        return f"{measured[0]}, which is measured on every example"
+    if any(gate.row.scores for gate in gates) and is_graded(evalset.scorer):
         return "scores between 0 and 1"
     unit = GateInput(evalset, evalset.gates[0], {}, Levels()).unit if evalset.gates else "examples"
     return "" if unit == "examples" else f"{unit} of several examples"
@@ -106,7 +107,7 @@ class Looks:
         self._known: dict[tuple[bool, str, str], int] = {}
         folder = evalset.path.parent
         self._score = make_scorer(evalset.scorer, base_dir=folder) if evalset.scorer else None
-        formats = [gate for gate in gates if gate.kind == "format"]
+        formats = [gate for gate in gates if gate.row.reads == "format"]
         self._obeys = make_format_check(formats[0].options, base_dir=folder) if formats else None
 
     def settled(self, answers: Answers) -> bool:
@@ -136,9 +137,9 @@ class Looks:
         rest = [e for e in self._order if e.id not in mine]
         if not asked or any(mine[e.id].finish_reason == "error" for e in asked):
             return None
-        strict = gate.kind == "format"
+        strict = gate.row.reads == "format"
         ours = [self._value(strict, "candidate", e, mine[e.id]) for e in asked]
-        if gate.kind in ("format", "accuracy"):
+        if gate.row.test == "floor":
             return [_Count("", tuple(ours), tuple(1 - x for x in ours), len(rest), len(rest))]
         found = []
         for name in references_of(GateInput(self._evalset, gate, answers, self._levels)):
@@ -146,7 +147,7 @@ class Looks:
             if any(e.id not in theirs or theirs[e.id].finish_reason == "error" for e in self._order):
                 return None
             known = {e.id: self._value(False, name, e, theirs[e.id]) for e in self._order}
-            if gate.kind == "forgetting" and fmean(known.values()) <= gate.bound:
+            if gate.row.test == "non_inferiority" and fmean(known.values()) <= gate.bound:
                 return None  # nothing to forget: an ERROR
             pairs = list(zip(ours, (known[e.id] for e in asked), strict=True))
             ups, downs = tuple(int(a > b) for a, b in pairs), tuple(int(a < b) for a, b in pairs)
@@ -180,12 +181,12 @@ class Looks:
     def _p_values(self, gate: GateSpec) -> _P:
         """The very p-values that the gate decides by, of a full run with these counts."""
         n, bound = len(self._order), gate.bound
-        if gate.kind in ("format", "accuracy"):
+        if gate.row.test == "floor":
             return lambda right, _: (
                 stats.binomial_p_value(right, n, p0=bound, alternative="greater"),
                 stats.binomial_p_value(right, n, p0=bound, alternative="less"),
             )
-        delta0 = bound if gate.kind == "beats_baseline" else -bound
+        delta0 = gate.row.delta0(bound)
         return lambda up, down: (paired_p_good(up, down, n, delta0), paired_p_bad(up, down, n, delta0))
 
     def _early(self, gate: GateSpec, counts: Sequence[_Count]) -> Settled | None:
@@ -206,10 +207,10 @@ class Looks:
         """E-values against the bad null, and against its mirror, after 1, 2, ... examples."""
         up, down = np.cumsum(count.ups), np.cumsum(count.downs)
         done = np.arange(1, len(up) + 1)
-        if gate.kind in ("format", "accuracy"):
+        if gate.row.test == "floor":
             good = stats.floor_e_values(up, done, p0=gate.bound)
             return good, stats.floor_e_values(down, done, p0=1.0 - gate.bound)
-        delta0 = gate.bound if gate.kind == "beats_baseline" else -gate.bound
+        delta0 = gate.row.delta0(gate.bound)
         good = stats.paired_e_values(up, down, done, delta0=delta0)
         return good, stats.paired_e_values(down, up, done, delta0=-delta0)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from pytest_ftgate import stats
 from pytest_ftgate.answers.prompting import question_text
 from pytest_ftgate.errors import ScoringError
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.gates.measure import APPROXIMATE, Levels
@@ -47,7 +48,7 @@ class GateInput:
     @property
     def name(self) -> str:
         """`tickets::accuracy`"""
-        return f"{self.evalset.name}::{self.gate.kind}"
+        return gate_name(self.evalset.name, self.gate.kind)
 
     @property
     def base_dir(self) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_ftgate.errors import IdentityError, UnknownTraining
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.digests import path_sha256
 from pytest_ftgate.files.problems import InputError
@@ -37,7 +38,7 @@ class Overlaps:
 
         None either where the search cannot be made: then the overlap gate is an ERROR, and nothing ships.
         """
-        if not any(gate.kind == "overlap" for gate in evalset.gates):
+        if not any(gate.row.reads == "training rows" for gate in evalset.gates):
             return frozenset()
         try:
             return frozenset(finding.example_id for finding in self.report(evalset).leaks)
@@ -46,7 +47,7 @@ class Overlaps:
 
 
 def _search(evalset: EvalSet, candidate: Candidate) -> OverlapReport:
-    gate = next(gate for gate in evalset.gates if gate.kind == "overlap")
+    gate = next(gate for gate in evalset.gates if gate.row.reads == "training rows")
     sources = training_files(gate, candidate, evalset.path.parent)
     report = find_overlaps(items_of(evalset), sources, options=OverlapOptions())
     if not report.is_judged:
@@ -80,8 +81,8 @@ def judge_overlap(evalset: EvalSet, gate: GateSpec, report: OverlapReport) -> Ve
     if report.leaks:
         summary += f"; for instance {_say(report.leaks[0])}"
     return Verdict(
-        gate=f"{evalset.name}::overlap",
-        kind="overlap",
+        gate=gate_name(evalset.name, gate.kind),
+        kind=gate.kind,
         outcome="FAIL" if fails else "PASS",
         summary=summary,
         fix=fix if fails else "",

@@ -14,20 +14,18 @@ from pytest_ftgate.results import Comparison, Verdict
 
 def references_of(given: GateInput) -> list[str]:
     """Names of the Systems that a paired gate compares the candidate with."""
-    if given.gate.kind == "beats_baseline":
-        return [f"baseline:{rung.name}" for rung in given.evalset.baselines]
-    return ["base"]
+    names = {"rungs": [f"baseline:{rung.name}" for rung in given.evalset.baselines], "base": ["base"], "none": []}
+    return names[given.gate.row.references]
 
 
 def judge_paired(given: GateInput) -> Verdict:
     """beats_baseline and forgetting: the same paired comparison with another reference and another bound."""
-    gain = given.gate.kind == "beats_baseline"
     references = references_of(given)
     if not references:
         raise ScoringError("the eval set has no baselines to beat", fix="add `baselines:` to the eval-set file")
     if lost := unanswered(given, ["candidate", *references]):
         return lost
-    delta0 = given.gate.bound if gain else -given.gate.bound
+    delta0 = given.gate.row.delta0(given.gate.bound)
     scores = {
         name: [s.value for s in scores_of(given.evalset, given.answers[name])] for name in ("candidate", *references)
     }
@@ -39,18 +37,18 @@ def judge_paired(given: GateInput) -> Verdict:
     )
     if given.part:
         comparisons = tuple(given.part.bounded(c) for c in comparisons)
-    elif not gain and comparisons[0].base <= given.gate.bound:
+    elif given.gate.row.test == "non_inferiority" and comparisons[0].base <= given.gate.bound:
         # Where the base can do nothing, nothing can be lost: such a set would pass every candidate.
         summary = f"the base scores {comparisons[0].base:.1%}: it cannot lose more than {exact_points(-delta0)}"
         fix = "use general queries that the base answers well, or a smaller max_drop"
-        return error_verdict(given.name, "forgetting", summary, fix, reason="NOTHING_TO_FORGET", n=comparisons[0].n)
+        return error_verdict(given.name, given.gate.kind, summary, fix, reason="NOTHING_TO_FORGET", n=comparisons[0].n)
     return _paired_verdict(given, scores, comparisons)
 
 
 def _paired_verdict(
     given: GateInput, scores: Mapping[str, Sequence[float]], comparisons: tuple[Comparison, ...]
 ) -> Verdict:
-    levels, gain = given.levels, given.gate.kind == "beats_baseline"
+    levels, gain = given.levels, given.gate.row.test == "superiority"
     # The best prompt is the one that is hardest to beat, and one proven better is enough to fail.
     hardest = max(comparisons, key=lambda c: (c.p_good, -c.delta))
     bad = min(comparisons, key=lambda c: (c.p_bad, c.delta))
@@ -91,12 +89,12 @@ def _paired_verdict(
 
 
 def _slice_measure(given: GateInput, scores: Mapping[str, Sequence[float]]) -> Measure:
-    gain = given.gate.kind == "beats_baseline"
+    row = given.gate.row
 
     def measure(places: Sequence[int], clusters: Sequence[str | None], bound: float) -> list[Measured]:
         unit = "examples" if all(c is None for c in clusters) else given.unit
         here = {name: [values[i] for i in places] for name, values in scores.items()}
-        return [_slice_measured(given, here, name, clusters, bound if gain else -bound, unit) for name in references]
+        return [_slice_measured(given, here, name, clusters, row.delta0(bound), unit) for name in references]
 
     references = references_of(given)
     return measure
@@ -117,7 +115,7 @@ def _slice_measured(
         means = (unit_means(ours, clusters), unit_means(theirs, clusters))
         return paired_shortfall(c, *means, given.levels.alpha, unit=unit)
 
-    if given.gate.kind == "forgetting" and c.base <= -delta0:
+    if given.gate.row.test == "non_inferiority" and c.base <= -delta0:
         # As for the gate: where the base can do nothing, nothing can be lost, so nothing is certified either.
         why = f"the base scores {c.base:.1%} there: it cannot lose more than {exact_points(-delta0)}"
         nothing = Shortfall("CANNOT_PASS_AT_N", why, "add examples that the base answers well")
@@ -144,7 +142,8 @@ def _most_lost(given: GateInput, candidate: Sequence[float], reference: Sequence
 
 def _paired_sentence(given: GateInput, c: Comparison) -> str:
     bound = exact_points(abs(c.delta0))
-    need = f"a gain above {bound} needed" if given.gate.kind == "beats_baseline" else f"a loss below {bound} needed"
+    gain = given.gate.row.test == "superiority"
+    need = f"a gain above {bound} needed" if gain else f"a loss below {bound} needed"
     low, high = (100 * end for end in c.interval)
     spread = f"95% interval {low:+.1f} to {high:+.1f}{said_approximate(c.method)}"
     return (

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_ftgate import stats
+from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.evalset.scorer_options import is_graded
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.sanitise import visible
@@ -27,7 +28,7 @@ CLEARLY_UNDERPOWERED = 0.5
 """Chance to pass below which a gate is worth a line before the run."""
 GAIN = 0.10
 """Assumed of a candidate that beats its baselines: so much more than min_gain."""
-FLIPS = {"beats_baseline": 0.20, "forgetting": 0.05}
+FLIPS = {row.name: row.flips for row in KINDS.values() if row.paired}
 """Assumed share of examples on which candidate and reference differ."""
 
 
@@ -52,20 +53,22 @@ class Question:
         given = GateInput(evalset, gate, {}, Levels(alpha))
         clusters, unit = given.clusters, given.unit
         n = len(clusters) if unit == "examples" else len(set(clusters))
-        exact = unit == "examples" and (gate.kind == "format" or not is_graded(evalset.scorer))
+        exact = unit == "examples" and (not gate.row.scores or not is_graded(evalset.scorer))
         level = stats.final_level(alpha) if evalset.early_stop else alpha
         return cls(given.name, gate.kind, n, unit, gate.bound, exact, level)
 
     @property
     def test(self) -> stats.GateTest:
         """What is tested."""
-        tests: dict[str, stats.GateTest] = {"beats_baseline": "superiority", "forgetting": "non_inferiority"}
-        return tests.get(self.kind, "floor")
+        test = KINDS[self.kind].test
+        if test is None:
+            raise ValueError(f"a gate of kind {self.kind} tests nothing, so there is nothing to plan")
+        return test
 
     @property
     def delta0(self) -> float:
         """Of a paired gate: the bad null says delta <= delta0."""
-        return self.bound if self.kind == "beats_baseline" else -self.bound
+        return KINDS[self.kind].delta0(self.bound)
 
     @property
     def too_few(self) -> bool:
@@ -204,7 +207,7 @@ def why_not(question: Question) -> str:
 def slices_too_small(evalset: EvalSet, gate: GateSpec, alpha: float) -> str:
     """Why a slice with a bound of its own keeps the gate from passing whatever is answered; "" where none does."""
     clustered = any(cluster is not None for cluster in clusters_of(evalset))
-    if evalset.rigor == "approx" and (clustered or (gate.kind != "format" and is_graded(evalset.scorer))):
+    if evalset.rigor == "approx" and (clustered or (gate.row.scores and is_graded(evalset.scorer))):
         return ""  # Student's t sets no such limit
     found = too_small(evalset, gate, alpha)
     said = [_too_small(one, gate, evalset) for one in found[:NAMED]]
@@ -215,19 +218,19 @@ def _too_small(one: TooSmall, gate: GateSpec, evalset: EvalSet) -> str:
     bound = next(s.bounds[gate.kind] for s in evalset.slices if s.field == one.field and gate.kind in s.bounds)
     more = "no number would do" if one.needed is None else f"{one.needed} needed"
     name = f"slice {visible(one.field, limit=40)}={visible(one.value, limit=40)} of {one.n}"
-    if gate.kind == "forgetting":
+    if gate.row.test == "non_inferiority":
         return f"{name} cannot pass within {exact_points(bound)} without improving on the base; {more}"
-    what = (
-        f"a gain above {exact_points(bound)}" if gate.kind == "beats_baseline" else f"a floor of {exact_percent(bound)}"
-    )
+    what = f"a gain above {exact_points(bound)}" if gate.row.paired else f"a floor of {exact_percent(bound)}"
     return f"{name} cannot certify {what} whatever the model answers; {more}"
 
 
 def hopeless_verdict(evalset: EvalSet, gate: GateSpec, alpha: float) -> Verdict | None:
     """The Verdict of a gate that cannot pass with these examples: nothing needs to be generated for it.
 
-    None where it can pass, and where it has too few clusters to be judged at all, which is an ERROR of its own.
+    None where it can pass or tests nothing, and where it has too few clusters to be judged at all: an ERROR of its own.
     """
+    if gate.row.test is None:
+        return None
     q = Question.of(evalset, gate, alpha)
     if q.too_few:
         return None
@@ -282,7 +285,7 @@ def _hopeless_slices(q: Question, why: str) -> Verdict:
 
 def needs_answers(evalset: EvalSet, gate: GateSpec, alpha: float, *, judge_hopeless: bool) -> bool:
     """Whether generating for this gate can be of use."""
-    if gate.kind == "overlap":
+    if gate.row.test is None:
         return True
     q = Question.of(evalset, gate, alpha)
     if q.too_few or judge_hopeless:
@@ -304,7 +307,7 @@ def warnings_before(
     lines: list[str] = []
     hopeless = False
     for evalset, gate, alpha in gates:
-        if gate.kind == "overlap":
+        if gate.row.test is None:
             continue
         q = Question.of(evalset, gate, alpha)
         if why := why_not(q) or slices_too_small(evalset, gate, q.alpha):

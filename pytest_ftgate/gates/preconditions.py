@@ -20,7 +20,7 @@ def check_usable(evalset: EvalSet) -> None:
     if evalset.scorer is not None:
         problems += _problems(partial(make_scorer, evalset.scorer, base_dir=folder), evalset, None)
     for gate in evalset.gates:
-        if gate.kind == "format":
+        if gate.row.reads == "format":
             problems += _problems(partial(make_format_check, gate.options, base_dir=folder), evalset, gate.line)
     if evalset.early_stop and (why := cannot_stop(evalset, evalset.gates)):
         what = f"expected independent examples with scores of 0 or 1 and no slices, found {why}"

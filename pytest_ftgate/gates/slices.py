@@ -106,9 +106,9 @@ def with_slices(given: GateInput, verdict: Verdict, measure: Measure, lost: Sequ
 def too_small(evalset: EvalSet, gate: GateSpec, alpha: float) -> list[TooSmall]:
     """Bounded slices of this gate that cannot be certified whatever the model answers: known before any generation."""
     clusters = clusters_of(evalset)
-    kind: stats.GateTest = "floor"
-    if gate.kind in ("beats_baseline", "forgetting"):
-        kind = "superiority" if gate.kind == "beats_baseline" else "non_inferiority"
+    kind = gate.row.test
+    if kind is None:
+        return []
     found = []
     for spec in evalset.bounded_slices(gate.kind):
         bound = spec.bounds[gate.kind]
@@ -144,10 +144,16 @@ def _measured(given: GateInput, spec: SliceSpec, value: str, measure: Measure) -
 
 def _result(given: GateInput, one: _Slice, adjusted: Iterator[float]) -> tuple[SliceResult, Shortfall | None]:
     """The slice as it is reported, and why it is not certified where it must be and is not."""
-    floor = given.gate.kind in ("format", "accuracy")
-    signed = -one.bound if given.gate.kind == "forgetting" else one.bound
     result = SliceResult(
-        one.spec.field, one.value, len(one.places), 0, None, None, "", one.bound if floor else signed, one.required
+        one.spec.field,
+        one.value,
+        len(one.places),
+        0,
+        None,
+        None,
+        "",
+        given.gate.row.null_bound(one.bound),
+        one.required,
     )
     if one.problem is not None:
         why = one.problem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.results import Verdict
 from pytest_ftgate.trust.attempts.counting import Attempt
 from pytest_ftgate.trust.attempts.ledger import FIX
@@ -29,7 +30,7 @@ def attempt_sentences(attempts: Sequence[Attempt], verdicts: Mapping[str, Verdic
     said = [f"{a.entry.evalset}: {text}" for a in attempts for text in _sentences(a, alpha)]
     for attempt in attempts:
         for kind, before in attempt.known.items():
-            verdict = verdicts.get(f"{attempt.entry.evalset}::{kind}")
+            verdict = verdicts.get(gate_name(attempt.entry.evalset, kind))
             if verdict is not None and is_redrawn(verdict, before):
                 now = f"{before} before, {verdict.outcome} now"
                 said.append(f"{verdict.gate}: {now}, with the same candidate and inputs: its answers do not repeat")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.gates.measure import APPROXIMATE
 from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.plots import bound_text, is_share, percent, points, short
@@ -59,7 +60,7 @@ def _rows(verdict: Verdict) -> list[list[Html | str]]:
         if verdict.details.get("sealed") is True:
             found = "sealed"
         return [[gate, found, "", "", "", "", n, "", outcome]]
-    if verdict.kind == "overlap":
+    if KINDS[verdict.kind].shown == "leaks":
         found = f"{percent(verdict.value) if is_share(verdict) else f'{verdict.value:.0f}'} leaked"
         bound = bound_text(verdict.bound, above=False, signed=False) if is_share(verdict) else f"≤ {verdict.bound:.0f}"
         return [[gate, found, "", "", "", bound, n, "", outcome]]

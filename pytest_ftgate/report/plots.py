@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.gates.examples_needed import exact_percent, exact_points
 from pytest_ftgate.report.markup import Html, el, join
 from pytest_ftgate.report.rows import Flips
@@ -106,7 +107,7 @@ def _strips(verdicts: Sequence[Verdict]) -> tuple[list[Strip], list[Strip], list
                 Strip(f"{v.gate} · {short(c.reference)}", v.outcome, c.delta, c.interval, c.delta0, True)
                 for c in v.comparisons
             ]
-        elif v.value is not None and v.bound is not None and v.kind == "overlap":
+        elif v.value is not None and v.bound is not None and KINDS[v.kind].shown == "leaks":
             units = 1 if is_share(v) else max(1, v.n)
             leaks.append(Strip(v.gate, v.outcome, v.value / units, None, v.bound / units, False))
         elif v.value is not None and v.bound is not None:

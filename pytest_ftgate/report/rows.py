@@ -96,7 +96,7 @@ def _packed(text: str) -> str:
 
 
 def _format_check(evalset: EvalSet) -> Callable[[Generation], str]:
-    gate = next((gate for gate in evalset.gates if gate.kind == "format"), None)
+    gate = next((gate for gate in evalset.gates if gate.row.reads == "format"), None)
     if gate is None:
         return lambda _: ""
     try:

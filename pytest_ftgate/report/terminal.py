@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from tabulate import tabulate
 
 from pytest_ftgate.answers.stage import Progress
+from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.gates.decision import Decision
@@ -139,13 +140,12 @@ def progress_line(progress: Progress) -> str:
 def _rows(verdict: Verdict) -> list[list[str]]:
     if verdict.comparisons:
         return [_pair_row(verdict, c, first=i == 0) for i, c in enumerate(verdict.comparisons)]
-    kind = verdict.kind
     if verdict.value is None or verdict.bound is None:
         found = "not judged" if verdict.outcome == "PASS" else "-"
         if verdict.details.get("sealed") is True:
             found = "sealed"
         return [[verdict.gate, found, "", "", "", _needs(verdict), str(verdict.n or "-"), "", verdict.outcome]]
-    if kind == "overlap":
+    if KINDS[verdict.kind].shown == "leaks":
         share = verdict.details.get("share") is True
         found = f"{verdict.value:.1%} leaked" if share else f"{verdict.value:.0f} leaked"
         bound = f"<= {100 * verdict.bound:g}%" if share else f"<= {verdict.bound:.0f}"
@@ -167,9 +167,10 @@ def _rows(verdict: Verdict) -> list[list[str]]:
 
 def _needs(verdict: Verdict) -> str:
     """The bound of a gate on answers, also of one that was not judged; "" where there is none."""
-    if verdict.bound is None or verdict.kind == "overlap":
+    if verdict.bound is None:
         return ""
-    return f">= {verdict.bound:g}" if verdict.kind in ("format", "accuracy") else f"> {verdict.bound:+g}"
+    forms = {"leaks": "", "share": f">= {verdict.bound:g}", "difference": f"> {verdict.bound:+g}"}
+    return forms[KINDS[verdict.kind].shown]
 
 
 def _slice_row(verdict: Verdict, one: SliceResult) -> list[str]:

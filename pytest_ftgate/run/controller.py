@@ -6,9 +6,9 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_ftgate.evalset.types import GateKind
+from pytest_ftgate.evalset.kinds import KINDS, gate_name
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.gates.decision import EXIT_CODES, USAGE_ERROR, Decision, RunFacts, decide
@@ -76,7 +76,7 @@ class Controller:
             if names.intersection(file.gate_names):
                 with contextlib.suppress(InputError):  # it changed since: the workers say what is wrong with it
                     evalset = load_evalset(file.path)
-                    gates += [(evalset, g) for g in evalset.gates if f"{file.name}::{g.kind}" in names]
+                    gates += [(evalset, g) for g in evalset.gates if gate_name(file.name, g.kind) in names]
         return before(self.session, gates, self._shared)
 
     def receive(self, nodeid: str, properties: Mapping[str, object], *, failed: bool) -> None:
@@ -260,7 +260,7 @@ class Controller:
     def _unasked(self) -> list[str]:
         """Kinds of gates that no eval set here has: a question that nobody asked is not one that was passed."""
         asked = {gate.kind for file in self.session.required for gate in file.gates}
-        missing = [kind for kind in get_args(GateKind) if kind not in asked]
+        missing = [row.name for row in KINDS.values() if row.missed and row.name not in asked]
         return [f"not asked: {', '.join(missing)} (no eval set under these paths has such a gate)"] if missing else []
 
     def exit_status(self, status: int) -> int:
@@ -313,7 +313,7 @@ class Controller:
         """`evals/tickets.eval.yaml::accuracy` -> `tickets::accuracy`; None for other tests."""
         path, _, kind = nodeid.rpartition("::")
         file = self._files.get((self.session.root / path).resolve())
-        return f"{file.name}::{kind}" if file else None
+        return gate_name(file.name, kind) if file and kind in KINDS else None
 
     def _ordered(self) -> list[Verdict]:
         order = {name: place for place, name in enumerate(n for f in self.session.required for n in f.gate_names)}

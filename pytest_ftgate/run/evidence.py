@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ftgate.errors import FtgateError, IdentityError, Unusable
+from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.files.digests import file_sha256
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.gates.decision import Decision
@@ -69,7 +70,7 @@ class Proof:
         """Why it is not known that the answers came from the candidate; "" where it is, or where there were none."""
         # A gate that cannot pass with what is left of alpha asks no model.
         refused = {v.gate for v in verdicts if v.reason == "CANNOT_PASS_AT_N" and v.value is None}
-        asked = any(v.kind != "overlap" and v.gate not in refused for v in verdicts)
+        asked = any(KINDS[v.kind].asks_model and v.gate not in refused for v in verdicts)
         if self._before is None or not (asked or engine):
             return ""
         if engine.get("digest") == side_digest(self._before.base, self._before.candidate):

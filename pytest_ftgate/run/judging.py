@@ -7,6 +7,7 @@ from collections.abc import Callable, Set
 from pytest_ftgate.answers.prompting import question_text
 from pytest_ftgate.answers.stage import StageResult, Stopping, Work
 from pytest_ftgate.errors import FtgateError
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.order import in_order
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.json_value import Json
@@ -42,7 +43,7 @@ def work_for(
         kinds.setdefault(evalset.name, []).append(gate)
     work = []
     for name, evalset in sets.items():
-        weigh_too = corroborate and any(g.kind == "overlap" for g in kinds[name])
+        weigh_too = corroborate and any(not g.row.asks_model for g in kinds[name])
         labels = needed_labels(evalset.scorer) if evalset.scorer else ()
         stop = None if weigh_too else stopping(evalset, kinds[name])
         work.append(Work(evalset, tuple(g.kind for g in kinds[name]), labels, weigh_too, stop))
@@ -56,7 +57,7 @@ def stopping_for(
 
     `leaked`: ids of examples in the training data; without them every gate is judged again, on counts of its own.
     """
-    judged = [gate for gate in gates if gate.kind != "overlap"]
+    judged = [gate for gate in gates if gate.row.asks_model]
     if not judged or cannot_stop(evalset, judged) or leaked(evalset):
         return None
     looks = Looks(evalset, judged, levels)
@@ -78,9 +79,9 @@ def judge_gate(
 
     `judge_hopeless`: judge also what cannot pass with these examples.
     """
-    name = f"{evalset.name}::{gate.kind}"
+    name = gate_name(evalset.name, gate.kind)
     try:
-        if gate.kind == "overlap":
+        if not gate.row.asks_model:
             verdict = judge_overlap(evalset, gate, overlaps.report(evalset))
             if not corroborate:
                 return verdict

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ftgate.errors import FtgateError, Unusable
 from pytest_ftgate.evalset.discovery import EvalSetFile, almost_evalsets, files_on_disk, read_files
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.loader import load_evalset, read_header
 from pytest_ftgate.evalset.subset import Subset, subset_of
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
@@ -140,7 +141,7 @@ class Session:
         """The Verdict of a gate that another plugin marked as expected to fail."""
         from pytest_ftgate.gates.given import error_verdict
 
-        name = f"{evalset.name}::{gate.kind}"
+        name = gate_name(evalset.name, gate.kind)
         return error_verdict(
             name, gate.kind, "a gate cannot be expected to fail", "remove the xfail mark", reason="XFAIL"
         )
@@ -157,7 +158,7 @@ class Session:
 
     def held(self, evalset: EvalSet) -> EvalSet:
         """The eval set with the bounds that the policy tightens."""
-        names = ((gate, f"{evalset.name}::{gate.kind}") for gate in evalset.gates)
+        names = ((gate, gate_name(evalset.name, gate.kind)) for gate in evalset.gates)
         gates = tuple(tightened(gate, name, self.policy, len(evalset.examples)) for gate, name in names)
         return replace(evalset, gates=gates)
 
@@ -170,7 +171,7 @@ class Session:
         from pytest_ftgate.trust.attempts.counting import is_counted
         from pytest_ftgate.trust.attempts.verdicts import keep_result, refuse, say_used_up, seal
 
-        name = f"{evalset.name}::{gate.kind}"
+        name = gate_name(evalset.name, gate.kind)
         if self.policy_changed:
             why = "policy or eval sets were changed while the run was starting"
             return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pytest_ftgate.answers.prompting import plain_words
+from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.evalset.types import AttemptPolicy, EvalSet, Example
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.results import Outcome
@@ -25,8 +26,6 @@ SKETCH = 128
 """Hashes kept of an eval set: up to so many questions, what two sets share is exact, above it about 4 points off."""
 SAME = 0.5
 """From this share of examples that were used before, an eval set carries on the count of attempts."""
-COUNTED = ("format", "accuracy", "beats_baseline", "forgetting")
-"""Gate kinds that test a hypothesis; overlap does not, and spends nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Attempt:
 
 def is_counted(kind: str) -> bool:
     """Whether a gate of this kind tests a hypothesis, so that judging it is an attempt."""
-    return kind in COUNTED
+    return KINDS[kind].counted
 
 
 def draft_entry(evalset: EvalSet, *, candidate: str, form: Sequence[str], alpha: float) -> Entry:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.gates.given import error_verdict
 from pytest_ftgate.results import Verdict
@@ -111,7 +112,7 @@ def _results(attempt: Attempt, verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [
         v
         for v in verdicts
-        if v.gate == f"{attempt.entry.evalset}::{v.kind}"
+        if v.gate == gate_name(attempt.entry.evalset, v.kind)
         and is_counted(v.kind)
         and v.outcome in RESULTS
         and not (v.reason == "CANNOT_PASS_AT_N" and v.value is None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_ftgate import stats
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.gates.given import error_verdict
 from pytest_ftgate.results import Outcome, Verdict
@@ -18,7 +19,7 @@ OPEN = ("LEDGER", "NOT_REPEATED", "XFAIL", "TOO_FEW", "EngineError", "FolderErro
 
 def refuse(attempt: Attempt, evalset: EvalSet, gate: GateSpec) -> Verdict | None:
     """The Verdict of a gate that must not be judged in this attempt; None where it may."""
-    name = f"{evalset.name}::{gate.kind}"
+    name = gate_name(evalset.name, gate.kind)
     if not attempt.spends:
         return None
     if attempt.problem:
@@ -58,9 +59,8 @@ def say_used_up(verdict: Verdict, attempt: Attempt, gate: GateSpec, *, alpha: fl
 
 def _fresh_needed(gate: GateSpec, n: int, level: float, alpha: float) -> int:
     """Examples to add so that the best outcome passes at `level`; 0 where it could not pass at all of alpha either."""
-    tests: dict[str, stats.GateTest] = {"forgetting": "non_inferiority", "beats_baseline": "superiority"}
-    test = tests.get(gate.kind, "floor")
-    if not (n and 0.0 < level < alpha) or stats.best_p_value(test, n, bound=gate.bound) > alpha:
+    test = gate.row.test
+    if test is None or not (n and 0.0 < level < alpha) or stats.best_p_value(test, n, bound=gate.bound) > alpha:
         return 0
     needed = stats.examples_needed_at_best(test, bound=gate.bound, alpha=level)
     return max(0, needed - n) if needed else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_ftgate.errors import PolicyError
 from pytest_ftgate.evalset.discovery import EvalSetFile
+from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.evalset.types import GateSpec
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.wording import listed
@@ -79,7 +80,7 @@ def settle(policy: Policy, asked: GateSpec, used: GateSpec, verdict: Verdict) ->
     if said := overruled(asked, used):
         verdict = replace(verdict, summary=f"{verdict.summary}; by the policy, {said}")
     n = judged_on(verdict)
-    if verdict.kind == "overlap" or verdict.outcome != "PASS" or n >= policy.min_n:
+    if not KINDS[verdict.kind].asks_model or verdict.outcome != "PASS" or n >= policy.min_n:
         return verdict
     return replace(
         verdict,
@@ -119,7 +120,7 @@ def unmet(in_force: PolicyInForce, files: Sequence[EvalSetFile], engine: Mapping
     reasons += [
         f"{name} stands at {in_force.ref} and was deleted here, so it was not judged" for name in in_force.deleted
     ]
-    if policy.min_n > 1 and not kinds - {"overlap"}:
+    if policy.min_n > 1 and not any(KINDS[kind].asks_model for kind in kinds):
         reasons.append("the policy has a min_n, and no gate here asks a model, so nothing evaluated it")
     return (*reasons, *_runtime(policy, engine), *_base_again(policy, engine))
 

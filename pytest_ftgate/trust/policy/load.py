@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_ftgate.errors import PolicyError
 from pytest_ftgate.evalset.discovery import EvalSetFile
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.types import GateSpec
 from pytest_ftgate.files.wording import shown
 from pytest_ftgate.trust.policy.compare import FormerEvalSet, content_changes, former_evalsets
@@ -46,7 +47,7 @@ def load_in_force(where: Where, files: Sequence[EvalSetFile], *, compare: bool) 
     """
     path = find_policy(where.option, where.directory, where.root)
     here = load_policy(path) if path is not None else Policy()
-    written = [(f"{file.name}::{gate.kind}", gate) for file in files for gate in file.gates]
+    written = [(gate_name(file.name, gate.kind), gate) for file in files for gate in file.gates]
     if where.ref is None:
         _check_named(here)
         in_force = PolicyInForce(here, _uri(path, where.root), policy_digest(here, written, where.root))
@@ -87,7 +88,7 @@ def _with_ref(
     with tempfile.TemporaryDirectory(prefix="ftgate-ref-") as folder:
         always = sorted(policy.evalsets)
         former, changes = former_evalsets(tree, args, always, where.norecursedirs, Path(folder).resolve())
-        gates = {f"{each.header.name}::{gate.kind}": gate for each in former for gate in each.header.gates}
+        gates = {gate_name(each.header.name, gate.kind): gate for each in former for gate in each.header.gates}
         digest = policy_digest(policy, [*written, *gates.items()], where.root)
         uri = f"git:{where.ref}@{tree.commit[:12]}#{name}" if name else f"git:{where.ref}@{tree.commit[:12]}"
         in_force = PolicyInForce(policy, uri, digest, tree.ref, gates, _deleted(gates, written))
@@ -139,7 +140,7 @@ def _gate_changes(in_force: PolicyInForce, former: Sequence[FormerEvalSet], file
             said.append(f"{file.name} is new")
             continue
         for gate in file.gates:
-            name = f"{file.name}::{gate.kind}"
+            name = gate_name(file.name, gate.kind)
             former_gate = in_force.gates.get(name)
             if former_gate is None:
                 said.append(f"{name} is new")

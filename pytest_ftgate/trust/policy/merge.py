@@ -10,13 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pytest_ftgate.evalset.loader import BOUND_KEYS
+from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.types import GateSpec
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.trust.policy.types import Policy, PolicyInForce
-
-FALLING = ("forgetting", "overlap")
-"""Kinds of gates that are stricter where their bound is lower."""
 
 
 def stricter_policy(a: Policy, b: Policy) -> Policy:
@@ -49,21 +46,19 @@ def tightened(gate: GateSpec, gate_name: str, in_force: PolicyInForce, n: int | 
     `n` examples turn a share of leaks into a number; where it is None, a bound of the other unit is left out.
     """
     policy, before = in_force.policy, in_force.gates.get(gate_name)
-    if gate.kind == "overlap":
+    if gate.row.reads == "training rows":
         if before is not None:
             gate = _stricter_overlap(gate, before, n)
-        if "overlap" in policy.ceilings:
+        if gate.kind in policy.ceilings:
             ceiling = replace(
-                gate, bound=policy.ceilings["overlap"], options={"max_rate": False, "excess_only": False, "train": []}
+                gate, bound=policy.ceilings[gate.kind], options={"max_rate": False, "excess_only": False, "train": []}
             )
             gate = _stricter_overlap(gate, ceiling, n)
         return gate
     limits = [gate.bound, *([before.bound] if before is not None else [])]
-    if gate.kind in FALLING:
-        limits += [policy.ceilings[gate.kind]] if gate.kind in policy.ceilings else []
-        return replace(gate, bound=min(limits))
-    limits += [policy.floors[gate.kind]] if gate.kind in policy.floors else []
-    return replace(gate, bound=max(limits))
+    ruled = policy.ceilings if gate.row.lower_is_stricter else policy.floors
+    limits += [ruled[gate.kind]] if gate.kind in ruled else []
+    return replace(gate, bound=gate.row.stricter(limits))
 
 
 def _stricter_overlap(gate: GateSpec, other: GateSpec, n: int | None) -> GateSpec:
@@ -94,23 +89,23 @@ def bound_text(gate: GateSpec) -> str:
 
 def bound_key(gate: GateSpec) -> str:
     """`accuracy.min`"""
-    if gate.kind == "overlap" and gate.options.get("max_rate"):
-        return "overlap.max_rate"
-    return f"{gate.kind}.{BOUND_KEYS[gate.kind]}"
+    return f"{gate.kind}.{gate.row.bound_key(gate.options)}"
 
 
 def gate_changes(name: str, before: GateSpec, here: GateSpec, used: GateSpec) -> list[str]:
     """How a gate differs from the one at the ref; `name` is the eval set's."""
-    changes = []
+    gate, changes = gate_name(name, here.kind), []
     if (bound_key(before), before.bound) != (bound_key(here), here.bound):
         there = f"{before.bound:g}" if bound_key(before) == bound_key(here) else bound_text(before)
         now = f"{here.bound:g}" if bound_key(before) == bound_key(here) else bound_text(here)
-        changes.append(f"{name}::{bound_key(here)} {there} -> {now}; the stricter {used.bound:g} was used")
+        changes.append(
+            f"{gate}.{here.row.bound_key(here.options)} {there} -> {now}; the stricter {used.bound:g} was used"
+        )
     skipped = ("max_rate",)
     for key in sorted({*before.options, *here.options} - set(skipped)):
         if before.options.get(key) != here.options.get(key):
-            end = "; the stricter was used" if here.kind == "overlap" else ""
-            changes.append(f"{name}::{here.kind}.{key} was changed{end}")
+            end = "; the stricter was used" if here.row.reads == "training rows" else ""
+            changes.append(f"{gate}.{key} was changed{end}")
     return changes
 
 
