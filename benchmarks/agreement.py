@@ -103,7 +103,7 @@ def _answers(engine: HFEngine, *, tuned: bool, scale: float) -> Answers:
             prompts = build_prompts(evalset, system).prompts
             some = prompts[: max(4, round(len(prompts) * scale))]
             new, stop = evalset.generation.max_new_tokens, evalset.generation.stop
-            requests += [Request(engine.encode(prompt, tuned=tuned), new, stop) for prompt in some]
+            requests += [Request(prompt, new, stop) for prompt in some]
     found = dict(engine.generate(requests, tuned=tuned))
     shared = engine.describe()["decode"] == "shared-prefix"
     if shared is not (support.why_not_shared.__name__ == "why_not_shared"):

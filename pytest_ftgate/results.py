@@ -18,14 +18,21 @@ class Generation:
     text: str
     """Decoded answer, special tokens and stop string removed; "" on error."""
     token_ids: tuple[int, ...]
-    """New tokens only, the end mark included where the model wrote one."""
+    """New tokens only, the end mark included where the model wrote one; () where the engine does not tell them."""
     finish_reason: FinishReason
     """`stop`: the model ended; `length`: cut at max_new_tokens; `error`: nothing was obtained."""
-    prompt_tokens: int
+    prompt_tokens: int | None = None
+    """Tokens of the prompt; None where the engine does not count them."""
     label_logprobs: Mapping[str, float] | None = None
     """Sum of log-probabilities (nats) of each label's tokens, where a scorer asked for them."""
     error: str = ""
     """Why nothing was obtained, in one sentence; "" unless finish_reason is `error`."""
+    new_tokens: int | None = None
+    """Tokens of the answer: of `token_ids`, where these are given; None where the engine does not count them."""
+
+    def __post_init__(self) -> None:
+        if self.new_tokens is None and self.token_ids:
+            object.__setattr__(self, "new_tokens", len(self.token_ids))
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class Asking:
                 self.answers[keys[index]] = generation
                 unsaved.append((keys[index], generation))
                 self._made += 1
-                self._tokens += len(generation.token_ids)
+                self._tokens += generation.new_tokens or 0
                 self._tell()
                 if self._store and time.monotonic() - flushed > FLUSH_SECONDS:
                     self._save(unsaved)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pytest_ftgate.answers.engine.protocol import Engine, Request
+from pytest_ftgate.answers.engine.protocol import Encodes, Engine, Request, text_length
 from pytest_ftgate.answers.prompting import (
     BASE_REFERENCE,
     CANDIDATE,
@@ -78,6 +78,8 @@ class _Side:
     """Requests of one side, deduplicated, and who asked for each."""
 
     requests: dict[str, Request] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """key -> length of the prompt: in tokens where the engine tells them, else in characters."""
     wanted: list[tuple[str, str, str, str]] = field(default_factory=list)
     """(evalset, system, example id, key)"""
 
@@ -172,7 +174,7 @@ class _Queue:
         keys = {i: key for evalset, system, i, key in side.wanted if (evalset, system) == (name, CANDIDATE.name)}
         places = [(i, keys[i]) for i in stopping.order]
         if stopping.ends_first and len(places) > 2:
-            length = [len(side.requests[key].token_ids) for _, key in places]
+            length = [side.sizes[key] for _, key in places]
             ends = {length.index(max(length)), length.index(min(length))}
             places = [places[i] for i in sorted(ends)] + [p for i, p in enumerate(places) if i not in ends]
         return cls(name, stopping, places, max(least, -(-len(places) // ROUNDS)))
@@ -207,11 +209,13 @@ def _plan(item: Work, system: System, engine: Engine, side: _Side, result: Stage
     weighed_only = bool(item.labels) and not any(gate.row.reads_texts for gate in item.evalset.gates)
     new_tokens = 0 if weighed_only else settings.max_new_tokens
     for example, prompt in zip(item.evalset.examples, prompt_set.prompts, strict=True):
-        ids = engine.encode(prompt, tuned=system.tuned)
+        # Before anything is generated: a prompt that the chat template refuses is found here.
+        ids = engine.encode(prompt, tuned=system.tuned) if isinstance(engine, Encodes) else None
         if system in (CANDIDATE_REFERENCE, BASE_REFERENCE):
-            request = Request(ids, 0, (), (target_text(example.target),))
+            request = Request(prompt, 0, (), (target_text(example.target),))
         else:
-            request = Request(ids, new_tokens, settings.stop, item.labels)
-        key = request_key(request)
+            request = Request(prompt, new_tokens, settings.stop, item.labels)
+        key = request_key(request, ids)
         side.requests[key] = request
+        side.sizes[key] = text_length(prompt) if ids is None else len(ids)
         side.wanted.append((item.evalset.name, system.name, example.id, key))

@@ -1,4 +1,4 @@
-"""Generations on disk, content-addressed: nothing is generated twice for the same weights and tokens.
+"""Generations on disk, content-addressed: nothing is generated twice for the same weights and prompt.
 
 One append-only JSONL file per side (its fingerprint names the file), one line per generation with an HMAC over
 fingerprint, key and value. A line that was cut off by a kill, changed, copied from another side's file, or written by
@@ -14,18 +14,19 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.protocol import ChatPrompt, Request, TextPrompt
+from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.own_key import fits, tag
 from pytest_ftgate.results import Generation
 
-SCHEMA = "v2"
+SCHEMA = "v3"
 SIDE_FILE = re.compile(r"[0-9a-f]{64}\.jsonl")
 """Whatever else lies in the folder is not ours: neither read nor removed."""
 LOCK_SECONDS = 30.0
@@ -33,9 +34,17 @@ LOCK_SECONDS = 30.0
 FIELDS = tuple(field.name for field in fields(Generation))
 
 
-def request_key(request: Request) -> str:
-    """sha256 over everything in a Request; the side's fingerprint names the rest."""
-    content = [list(request.token_ids), request.max_new_tokens, list(request.stop), list(request.labels)]
+def request_key(request: Request, token_ids: Sequence[int] | None = None) -> str:
+    """sha256 over everything in a Request; the side's fingerprint names the rest.
+
+    `token_ids`: the tokens of its prompt, where the engine tells them. The same prompt may become other tokens: a chat
+    template may write the date.
+    """
+    prompt: Json = request.prompt.text if isinstance(request.prompt, TextPrompt) else None
+    if isinstance(request.prompt, ChatPrompt):
+        prompt = [[message.role, message.content] for message in request.prompt.messages]
+    tokens = None if token_ids is None else list(token_ids)
+    content = [prompt, tokens, request.max_new_tokens, list(request.stop), list(request.labels)]
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -181,7 +190,7 @@ def _is_answer(value: dict[str, Any]) -> bool:
     return (
         isinstance(value["text"], str)
         and value["finish_reason"] in ("stop", "length")
-        and type(value["prompt_tokens"]) is int
+        and all(value[name] is None or type(value[name]) is int for name in ("prompt_tokens", "new_tokens"))
         and value["error"] == ""
         and isinstance(tokens, list)
         and all(type(token) is int for token in tokens)

@@ -169,8 +169,7 @@ def _ask(evalsets: Sequence[EvalSet], engine: Engine) -> tuple[Answers, Mapping[
             limits = evalset.generation
             for example, prompt in zip(evalset.examples, build_prompts(evalset, BASE).prompts, strict=True):
                 places.append((evalset.name, example.id))
-                ids = engine.encode(prompt, tuned=False)
-                requests.append(Request(ids, limits.max_new_tokens, limits.stop, labels))
+                requests.append(Request(prompt, limits.max_new_tokens, limits.stop, labels))
         answers: dict[str, dict[str, Generation]] = {evalset.name: {} for evalset in evalsets}
         for index, generation in engine.generate(requests, tuned=False):
             name, example_id = places[index]

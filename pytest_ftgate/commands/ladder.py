@@ -36,7 +36,7 @@ from pytest_ftgate.scoring.scorers import needed_labels
 from pytest_ftgate.trust.attempts.ledger import begin_ledger
 
 if TYPE_CHECKING:
-    from pytest_ftgate.answers.engine.protocol import Engine
+    from pytest_ftgate.answers.engine.hf import HFEngine
     from pytest_ftgate.answers.stage import Progress
     from pytest_ftgate.results import Generation
 
@@ -120,7 +120,7 @@ def climb(args: argparse.Namespace, root: Path) -> list[Ladder]:
 def ladders_of(
     evalsets: Sequence[EvalSet],
     goals: Sequence[Goal],
-    engine: Engine,
+    engine: HFEngine,
     store_root: Path | None,
     store_key: bytes | None,
     unchanged: Callable[[], None] = lambda: None,
@@ -192,7 +192,7 @@ def _climbed(evalset: EvalSet, system: System, answers: Mapping[str, Generation]
         rung.passages is not None,
         scores,
         obeys,
-        fmean(g.prompt_tokens for g in said),
+        fmean(g.prompt_tokens or 0 for g in said),
         fmean(len(g.token_ids) for g in said),
     )
 

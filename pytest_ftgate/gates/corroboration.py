@@ -87,7 +87,7 @@ def _deltas(evalset: EvalSet, answers: Answers) -> dict[str, float]:
     found: dict[str, float] = {}
     for example in evalset.examples:
         mine, base = ours[example.id], theirs[example.id]
-        tokens = len(mine.token_ids)
+        tokens = mine.new_tokens or 0
         if tokens >= MIN_TOKENS and mine.label_logprobs and base.label_logprobs:
             # A reference request has one label: the reference.
             found[example.id] = (sum(mine.label_logprobs.values()) - sum(base.label_logprobs.values())) / tokens

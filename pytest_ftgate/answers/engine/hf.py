@@ -24,6 +24,7 @@ from pytest_ftgate.answers.engine.hf_prompts import (
 from pytest_ftgate.answers.engine.kv import PrefixStore
 from pytest_ftgate.answers.engine.prefix import Group, Tokens, group_by_prefix
 from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.tokens import TokenRequest, token_request
 from pytest_ftgate.answers.prompting import AnyPrompt, ChatPrompt
 from pytest_ftgate.errors import EngineError, IdentityError
 from pytest_ftgate.files.json_value import Json
@@ -40,10 +41,10 @@ OVERHEAD_A_TOKEN, MOST_STEPS, FEWEST_STEPS = 8, 64, 16
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A Request and its place."""
+    """A request and its place."""
 
     index: int
-    request: Request
+    request: TokenRequest
     labels: tuple[Tokens, ...]
 
 
@@ -57,6 +58,7 @@ class HFEngine:
         """Why prefixes are not shared; "" where they are."""
         self._prefix = PrefixStore()
         self._size, self._halvings = settings.batch_size, 0
+        self._encoded: dict[tuple[AnyPrompt, bool], Tokens] = {}
 
     @property
     def _sides(self) -> hf_load.Sides:
@@ -73,7 +75,12 @@ class HFEngine:
         return self._loaded
 
     def encode(self, prompt: AnyPrompt, *, tuned: bool) -> Tokens:
-        """Token ids of a prompt in the tokenizer and chat template of that side."""
+        """Token ids of a prompt in the tokenizer and chat template of that side; each is worked out once."""
+        if (known := self._encoded.get((prompt, tuned))) is None:
+            known = self._encoded[prompt, tuned] = self._encode(prompt, tuned=tuned)
+        return known
+
+    def _encode(self, prompt: AnyPrompt, *, tuned: bool) -> Tokens:
         tokenizer = self._tokenizer(tuned=tuned)
         owner = (self._candidate.path if tuned else self._candidate.base_path).name
         if isinstance(prompt, ChatPrompt):
@@ -114,7 +121,14 @@ class HFEngine:
         }
 
     def generate(self, requests: Sequence[Request], *, tuned: bool) -> Iterator[tuple[int, Generation]]:
-        """Answer every request once; prompts that begin alike together, the longest first (they need most memory)."""
+        """Answer every request once."""
+        asked = [token_request(request, self.encode(request.prompt, tuned=tuned)) for request in requests]
+        return self.generate_from_tokens(asked, tuned=tuned)
+
+    def generate_from_tokens(
+        self, requests: Sequence[TokenRequest], *, tuned: bool
+    ) -> Iterator[tuple[int, Generation]]:
+        """As `generate`; prompts that begin alike together, the longest first (they need most memory)."""
         import torch
 
         tokenizer = self._tokenizer(tuned=tuned)

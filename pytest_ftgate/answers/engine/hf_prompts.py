@@ -11,7 +11,7 @@ from typing import Any
 from pytest_ftgate.answers.engine import rendering
 from pytest_ftgate.answers.engine.decode import NO_TOKEN
 from pytest_ftgate.answers.engine.prefix import Tokens
-from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.tokens import TokenRequest
 from pytest_ftgate.answers.prompting import ChatPrompt
 from pytest_ftgate.errors import EngineError
 from pytest_ftgate.files.sanitise import visible
@@ -65,7 +65,7 @@ def context_limit(model: Any) -> int:
     return sys.maxsize if limit is None else int(limit)
 
 
-def cannot_be_asked(request: Request, labels: Sequence[Tokens], limit: int) -> str:
+def cannot_be_asked(request: TokenRequest, labels: Sequence[Tokens], limit: int) -> str:
     """Why this prompt gets no answer, in one sentence; "" where it does. Nothing is ever cut to fit."""
     tokens, longest = len(request.token_ids), max(map(len, labels), default=0)
     if not tokens:
@@ -89,7 +89,11 @@ def at_stop(tokenizer: Any, stop: Sequence[str]) -> Callable[[list[int]], bool]:
 
 
 def finish(
-    tokenizer: Any, request: Request, answer: Sequence[int], ends: AbstractSet[int], logprobs: dict[str, float] | None
+    tokenizer: Any,
+    request: TokenRequest,
+    answer: Sequence[int],
+    ends: AbstractSet[int],
+    logprobs: dict[str, float] | None,
 ) -> Generation:
     """The Generation of an answer's tokens, which end where the row ended; an error where a number is not finite."""
     if NO_TOKEN in answer or not _finite(logprobs):
@@ -108,7 +112,7 @@ def finish(
     )
 
 
-def weighed(request: Request, first_label: Tokens, logprobs: dict[str, float]) -> Generation:
+def weighed(request: TokenRequest, first_label: Tokens, logprobs: dict[str, float]) -> Generation:
     """The Generation of a Request that asked for nothing but log-probabilities."""
     if not _finite(logprobs):
         return _not_finite(request)
@@ -119,7 +123,7 @@ def _finite(logprobs: dict[str, float] | None) -> bool:
     return all(math.isfinite(value) for value in (logprobs or {}).values())
 
 
-def _not_finite(request: Request) -> Generation:
+def _not_finite(request: TokenRequest) -> Generation:
     why = "the model's logits hold NaN or infinity"
     return Generation("", (), "error", len(request.token_ids), error=why)
 

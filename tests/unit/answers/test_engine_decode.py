@@ -19,7 +19,7 @@ from tinymodel import CONTEXT, World, make_tokenizer, settings
 from pytest_ftgate.answers.engine import decode, labels, plain, support
 from pytest_ftgate.answers.engine.hf import HFEngine
 from pytest_ftgate.answers.engine.kv import PrefixStore, survivors
-from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.tokens import TokenRequest
 from pytest_ftgate.errors import EngineError
 from pytest_ftgate.results import Generation
 
@@ -46,7 +46,7 @@ def prompts(n: int, seed: int = 0, *, shots: Sequence[int] = (90, 40, 0)) -> lis
     return [prefixes[i % len(shots)] + some(rng.randrange(1, 30)) for i in range(n)]
 
 
-def one_by_one(model: Any, request: Request) -> tuple[tuple[int, ...], str, str]:
+def one_by_one(model: Any, request: TokenRequest) -> tuple[tuple[int, ...], str, str]:
     """(tokens, text, finish reason) by `model.generate`, without padding; stop strings afterwards."""
     import torch
     from transformers import GenerationConfig
@@ -75,7 +75,7 @@ def told(found: Sequence[Generation]) -> list[tuple[tuple[int, ...], str, str]]:
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_the_answers_are_those_of_model_generate_one_by_one(world: World, size: int, tuned: bool) -> None:
     by_hand = tuned_by_hand(world) if tuned else bare_base(world.base)
-    asked = [Request(ids, (3, 24)[i % 2], STOPS[i % 4]) for i, ids in enumerate(prompts(30, seed=size))]
+    asked = [TokenRequest(ids, (3, 24)[i % 2], STOPS[i % 4]) for i, ids in enumerate(prompts(30, seed=size))]
     found = answers(engine_for(world.root, batch_size=size), asked, tuned=tuned)
     assert told(found) == [one_by_one(by_hand, request) for request in asked]
     assert {g.finish_reason for g in found} == {"stop", "length"}
@@ -83,15 +83,15 @@ def test_the_answers_are_those_of_model_generate_one_by_one(world: World, size: 
 
 
 @pytest.fixture(scope="module")
-def whole(engine: HFEngine) -> tuple[list[Request], list[Generation]]:
-    asked = [Request(ids, 10, STOPS[i % 2], LABELS[:2] if i % 3 else ()) for i, ids in enumerate(prompts(30))]
+def whole(engine: HFEngine) -> tuple[list[TokenRequest], list[Generation]]:
+    asked = [TokenRequest(ids, 10, STOPS[i % 2], LABELS[:2] if i % 3 else ()) for i, ids in enumerate(prompts(30))]
     return asked, answers(engine, asked)
 
 
 @given(st.lists(st.integers(0, 3), min_size=30, max_size=30), st.randoms(use_true_random=False))
 @hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_cut_into_calls_gives_the_same(
-    engine: HFEngine, whole: tuple[list[Request], list[Generation]], calls: list[int], rng: random.Random
+    engine: HFEngine, whole: tuple[list[TokenRequest], list[Generation]], calls: list[int], rng: random.Random
 ) -> None:
     asked, wanted = whole
     order = list(range(30))
@@ -113,7 +113,7 @@ def test_labels_packed_in_one_row_weigh_as_one_row_each(
 
     monkeypatch.setattr(labels, "LOGIT_BYTES", 20_000)  # several slices of positions
     by_hand, tokenizer = tuned_by_hand(world) if tuned else bare_base(world.base), make_tokenizer()
-    asked = [Request(ids, new, (), LABELS) for ids in prompts(20)]
+    asked = [TokenRequest(ids, new, (), LABELS) for ids in prompts(20)]
     engine = engine_for(world.root, batch_size=8)
     found = answers(engine, asked, tuned=tuned)
     coded = [tuple(tokenizer(label)["input_ids"]) for label in LABELS]
@@ -134,7 +134,7 @@ def test_references_of_different_length_are_weighed_in_one_batch(world: World, e
 
     tokenizer, by_hand = make_tokenizer(), tuned_by_hand(world)
     texts = ["the red car", "a", "name the old house near the big green tree now", "", "blue"]
-    asked = [Request(ids, 0, (), (text,)) for ids, text in zip(prompts(5, shots=(50,)), texts, strict=True)]
+    asked = [TokenRequest(ids, 0, (), (text,)) for ids, text in zip(prompts(5, shots=(50,)), texts, strict=True)]
     for request, generation in zip(asked, answers(engine, asked), strict=True):
         ids = tuple(tokenizer(request.labels[0])["input_ids"])
         with torch.inference_mode():
@@ -144,7 +144,7 @@ def test_references_of_different_length_are_weighed_in_one_batch(world: World, e
 
 
 def test_an_answer_to_weigh_that_does_not_fit_is_an_error(engine: HFEngine) -> None:
-    fits, over = answers(engine, [Request((7,) * n, 0, (), ("7",)) for n in (CONTEXT - 1, CONTEXT)])
+    fits, over = answers(engine, [TokenRequest((7,) * n, 0, (), ("7",)) for n in (CONTEXT - 1, CONTEXT)])
     assert (fits.finish_reason, over.finish_reason) == ("stop", "error")
     assert f"of the answer to weigh exceed the context of {CONTEXT}" in over.error
 
@@ -169,7 +169,7 @@ def forwards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 def test_a_prefix_is_computed_once_and_ended_rows_leave(engine: HFEngine, forwards: list[tuple[int, int]]) -> None:
-    asked = [Request(ids, 24, ("e", "t")) for ids in prompts(16, seed=5, shots=(120,))]
+    asked = [TokenRequest(ids, 24, ("e", "t")) for ids in prompts(16, seed=5, shots=(120,))]
     found = answers(engine, asked)
     assert forwards[0] == (1, 120)
     tail = max(len(r.token_ids) for r in asked) - 120
@@ -188,17 +188,17 @@ def test_a_prefix_is_computed_once_and_ended_rows_leave(engine: HFEngine, forwar
 
 def test_a_longer_prefix_goes_on_from_the_one_at_hand(engine: HFEngine, forwards: list[tuple[int, int]]) -> None:
     system = prompts(1, seed=8, shots=(100,))[0][:100]
-    answers(engine, [Request((*system, i), 2) for i in range(5, 15)])
+    answers(engine, [TokenRequest((*system, i), 2) for i in range(5, 15)])
     shots = (*system, *range(20, 100))
     before = len(forwards)
-    found = answers(engine, [Request((*shots, i), 2) for i in range(5, 15)])
+    found = answers(engine, [TokenRequest((*shots, i), 2) for i in range(5, 15)])
     assert forwards[before] == (1, 80)
     engine._prefix.clear()
-    assert told(answers(engine, [Request((*shots, i), 2) for i in range(5, 15)])) == told(found)
+    assert told(answers(engine, [TokenRequest((*shots, i), 2) for i in range(5, 15)])) == told(found)
 
 
 def test_labels_of_one_token_cost_nothing(engine: HFEngine, forwards: list[tuple[int, int]]) -> None:
-    answers(engine, [Request(ids, 0, (), ("7", "<|user|>", "<|end|>")) for ids in prompts(8, seed=4, shots=(60,))])
+    answers(engine, [TokenRequest(ids, 0, (), ("7", "<|user|>", "<|end|>")) for ids in prompts(8, seed=4, shots=(60,))])
     assert len(forwards) == 2
 
 
@@ -217,7 +217,7 @@ def test_memory_that_runs_out_halves_the_batch(world: World, engine: HFEngine, m
     import torch
 
     other, sizes, step = engine_for(world.root, batch_size=16), [], decode.step
-    asked = [Request(ids, 12) for ids in prompts(20, shots=(60,))]
+    asked = [TokenRequest(ids, 12) for ids in prompts(20, shots=(60,))]
 
     def small_memory(model: Any, batch: Any, chosen: Any) -> Any:
         sizes.append(len(chosen))
@@ -357,8 +357,8 @@ def test_the_plain_way_gives_the_same_answers(world: World, monkeypatch: pytest.
     other = engine_for(world.root, batch_size=5)
     assert other.describe()["decode"] == "plain: a reason"
     assert other.fingerprint(tuned=True) != engine.fingerprint(tuned=True)
-    asked = [Request(ids, (3, 24)[i % 2], STOPS[i % 4], LABELS[: i % 3]) for i, ids in enumerate(prompts(30))]
-    asked += [Request(ids, 0, (), ("the old car",)) for ids in prompts(3)]
+    asked = [TokenRequest(ids, (3, 24)[i % 2], STOPS[i % 4], LABELS[: i % 3]) for i, ids in enumerate(prompts(30))]
+    asked += [TokenRequest(ids, 0, (), ("the old car",)) for ids in prompts(3)]
     for tuned in (True, False):
         found, wanted = answers(other, asked, tuned=tuned), answers(engine, asked, tuned=tuned)
         assert told(found) == told(wanted)

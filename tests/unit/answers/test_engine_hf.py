@@ -12,7 +12,7 @@ import pytest
 from tinymodel import CONTEXT, SPECIAL, World, make_adapter, make_base, make_tokenizer, questions, record, settings
 
 from pytest_ftgate.answers.engine.hf import HFEngine
-from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.tokens import TokenRequest
 from pytest_ftgate.answers.prompting import ChatPrompt, TextPrompt
 from pytest_ftgate.errors import EngineError, FtgateError, IdentityError
 from pytest_ftgate.evalset.types import Message
@@ -31,13 +31,13 @@ def engine_for(root: Path, model: str = "runs/good", base: str | None = None, **
     return HFEngine(resolve_candidate(model, base, root), settings(**changes))
 
 
-def requests(engine: HFEngine, n: int = 20, *, tuned: bool = True, **changes: Any) -> list[Request]:
+def requests(engine: HFEngine, n: int = 20, *, tuned: bool = True, **changes: Any) -> list[TokenRequest]:
     prompts = [ChatPrompt((Message("system", "Answer."), Message("user", q))) for q in questions(n)]
-    return [replace(Request(engine.encode(p, tuned=tuned), NEW), **changes) for p in prompts]
+    return [replace(TokenRequest(engine.encode(p, tuned=tuned), NEW), **changes) for p in prompts]
 
 
-def answers(engine: HFEngine, asked: Sequence[Request], *, tuned: bool = True) -> list[Generation]:
-    found = dict(engine.generate(asked, tuned=tuned))
+def answers(engine: HFEngine, asked: Sequence[TokenRequest], *, tuned: bool = True) -> list[Generation]:
+    found = dict(engine.generate_from_tokens(asked, tuned=tuned))
     assert sorted(found) == list(range(len(asked)))
     return [found[i] for i in range(len(asked))]
 
@@ -130,8 +130,8 @@ def test_finish_reasons(world: World, engine: HFEngine, tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_does_not_fit_is_an_error_and_never_cut(engine: HFEngine) -> None:
-    exactly = Request(tuple([7] * (CONTEXT - NEW)), NEW)
-    over = Request(tuple([7] * (CONTEXT - NEW + 1)), NEW)
+    exactly = TokenRequest(tuple([7] * (CONTEXT - NEW)), NEW)
+    over = TokenRequest(tuple([7] * (CONTEXT - NEW + 1)), NEW)
     fits, refused, other = answers(engine, [exactly, over, *requests(engine, 1)])
     assert (fits.finish_reason == "error", other.finish_reason == "error") == (False, False)
     assert (refused.finish_reason, refused.text, refused.token_ids) == ("error", "", ())
@@ -140,7 +140,7 @@ def test_a_prompt_that_does_not_fit_is_an_error_and_never_cut(engine: HFEngine) 
 
 
 def test_an_empty_prompt_is_an_error_of_that_prompt_only(engine: HFEngine) -> None:
-    empty, other = answers(engine, [Request((), NEW), *requests(engine, 1)])
+    empty, other = answers(engine, [TokenRequest((), NEW), *requests(engine, 1)])
     assert empty.finish_reason == "error"
     assert "empty" in empty.error
     assert other == answers(engine, requests(engine, 1))[0]

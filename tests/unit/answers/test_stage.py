@@ -18,10 +18,15 @@ from pytest_ftgate.answers.shared_stage import shared_stage
 from pytest_ftgate.answers.stage import Progress, StageResult, Stopping, Work, run_stage
 from pytest_ftgate.errors import EngineError, FtgateError
 from pytest_ftgate.evalset.loader import load_evalset
+from pytest_ftgate.evalset.types import Message
 from pytest_ftgate.results import Generation
 
 KEY = b"k" * 32
 GATES = "accuracy: {min: 0.5}; beats_baseline: {min_gain: 0.05}; forgetting: {max_drop: 0.1}"
+
+
+def plain(prompt: AnyPrompt) -> str:
+    return "|".join(m.content for m in prompt.messages) if isinstance(prompt, ChatPrompt) else prompt.text
 
 
 @dataclass
@@ -34,8 +39,7 @@ class CountingEngine:
     name: str = "one"
 
     def encode(self, prompt: AnyPrompt, *, tuned: bool) -> tuple[int, ...]:
-        text = "|".join(m.content for m in prompt.messages) if isinstance(prompt, ChatPrompt) else prompt.text
-        return tuple(text.encode())
+        return tuple(plain(prompt).encode())
 
     def fingerprint(self, *, tuned: bool) -> str:
         return hashlib.sha256(f"{self.name} {tuned}".encode()).hexdigest()
@@ -48,8 +52,8 @@ class CountingEngine:
             yield index, self.answer(request, tuned)
 
     def answer(self, request: Request, tuned: bool) -> Generation:
-        text = hashlib.sha256(bytes(request.token_ids) + bytes([tuned])).hexdigest()[:8]
-        return Generation(f"{self.name} {text}", (1, 2), "stop", len(request.token_ids))
+        text = hashlib.sha256(plain(request.prompt).encode() + bytes([tuned])).hexdigest()[:8]
+        return Generation(f"{self.name} {text}", (1, 2), "stop", len(plain(request.prompt)))
 
     def describe(self) -> Mapping[str, Any]:
         return {"model": self.name}
@@ -73,9 +77,9 @@ def test_each_answer_reaches_its_example(tmp_path: Path) -> None:
     found = stage([item], engine).generations["one"]
     assert list(found) == ["baseline:zero_shot", "baseline:few_shot", "base", "candidate"]
     for example in item.evalset.examples:
-        prompt = f"Answer.|{example.fields['q']}".encode()
+        prompt = ChatPrompt((Message("system", "Answer."), Message("user", example.fields["q"])))
         for system, tuned in (("candidate", True), ("base", False)):
-            assert found[system][example.id] == engine.answer(Request(tuple(prompt), 4), tuned)
+            assert found[system][example.id] == engine.answer(Request(prompt, 4), tuned)
 
 
 def test_only_what_the_selected_gates_need(tmp_path: Path) -> None:
@@ -89,7 +93,7 @@ def test_only_what_the_selected_gates_need(tmp_path: Path) -> None:
 def test_the_same_prompt_is_asked_once_per_side(tmp_path: Path) -> None:
     engine, other = CountingEngine(), work(tmp_path / "b", gates="accuracy: {min: 0.5}", name="two")
     result = stage([work(tmp_path / "a"), other], engine)
-    assert len(engine.asked) == len({(tuned, r.token_ids) for tuned, r in engine.asked}) == 6 + 18
+    assert len(engine.asked) == len({(tuned, r.prompt) for tuned, r in engine.asked}) == 6 + 18
     assert result.counts["candidate"]["planned"] == 12
     assert result.counts["candidate"]["unique"] == 6
     assert result.generations["one"]["candidate"] == result.generations["two"]["candidate"]

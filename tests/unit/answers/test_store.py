@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.protocol import ChatPrompt, Request, TextPrompt
 from pytest_ftgate.answers.store import Store, from_json, request_key, to_json
+from pytest_ftgate.evalset.types import Message
 from pytest_ftgate.files.own_key import tag
 from pytest_ftgate.results import Generation
 
 KEY = bytes(32)
-REQUEST = Request((1, 2, 3), 8, ("\n",), ("yes", "no"))
+REQUEST = Request(ChatPrompt((Message("user", "one"), Message("user", "two"))), 8, ("\n",), ("yes", "no"))
 
 
 def generation(i: int) -> Generation:
@@ -113,8 +114,11 @@ def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(REQUEST, token_ids=(1, 2)),
-        replace(REQUEST, token_ids=(12, 3)),
+        replace(REQUEST, prompt=ChatPrompt((Message("user", "one"),))),
+        replace(REQUEST, prompt=ChatPrompt((Message("user", "one"), Message("assistant", "two")))),
+        replace(REQUEST, prompt=ChatPrompt((Message("user", "onetwo"),))),
+        replace(REQUEST, prompt=TextPrompt("one")),
+        replace(REQUEST, prompt=TextPrompt('[["user","one"],["user","two"]]')),
         replace(REQUEST, max_new_tokens=9),
         replace(REQUEST, stop=()),
         replace(REQUEST, stop=("\n", "yes")),
@@ -125,6 +129,7 @@ def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
 def test_the_key_covers_all_of_a_request(other: Request) -> None:
     assert request_key(other) != request_key(REQUEST)
     assert request_key(replace(REQUEST)) == request_key(REQUEST)
+    assert len({request_key(REQUEST, ids) for ids in (None, (), (1, 2), (12,), (1, 2, 3))}) == 5
 
 
 @given(
@@ -164,6 +169,8 @@ def test_f89_a_line_of_another_side_is_not_this_ones(tmp_path: Path) -> None:
         {"finish_reason": "shipped"},
         {"error": "no"},
         {"prompt_tokens": "3"},
+        {"prompt_tokens": True},
+        {"new_tokens": "3"},
         {"label_logprobs": [1]},
         {"label_logprobs": {"yes": "1"}},
         {"more": 1},

@@ -17,7 +17,7 @@ from tinymodel import World, settings
 from pytest_ftgate import cli
 from pytest_ftgate.answers.engine.hf_load import Settings
 from pytest_ftgate.answers.engine.protocol import Request
-from pytest_ftgate.answers.prompting import AnyPrompt, ChatPrompt
+from pytest_ftgate.answers.prompting import ChatPrompt
 from pytest_ftgate.commands import calibrate
 from pytest_ftgate.errors import EngineError, ScoringError
 from pytest_ftgate.evalset.loader import load_evalset
@@ -122,11 +122,6 @@ class Told:
     settings: Settings
     texts: Mapping[object, Sequence[str]]
 
-    def encode(self, prompt: AnyPrompt, *, tuned: bool) -> tuple[int, ...]:
-        assert not tuned
-        assert isinstance(prompt, ChatPrompt)
-        return (int(prompt.messages[-1].content.split()[-1]),)
-
     def fingerprint(self, *, tuned: bool) -> str:
         return "f"
 
@@ -135,7 +130,9 @@ class Told:
         if key not in self.texts:
             raise EngineError("this device cannot do that")
         for index in reversed(range(len(requests))):
-            yield index, said(self.texts[key][requests[index].token_ids[0]])
+            prompt = requests[index].prompt
+            assert isinstance(prompt, ChatPrompt)
+            yield index, said(self.texts[key][int(prompt.messages[-1].content.split()[-1])])
 
     def describe(self) -> Mapping[str, Json]:
         return {"dtype": "float32", "device": "cpu"}

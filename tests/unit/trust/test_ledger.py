@@ -145,7 +145,7 @@ def test_a_ledger_that_was_removed_is_reported_for_good(written: Path) -> None:
 
 
 def test_answers_without_a_ledger_are_reported_for_good(tmp_path: Path) -> None:
-    store = tmp_path / ".ftgate" / "cache" / "v2" / "x.jsonl"
+    store = tmp_path / ".ftgate" / "cache" / "v3" / "x.jsonl"
     store.parent.mkdir(parents=True)
     store.write_text("")
     assert "holds answers of earlier runs" in begin_ledger(tmp_path).doubt
