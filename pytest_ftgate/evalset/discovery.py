@@ -14,6 +14,7 @@ from pytest_ftgate.evalset.builtin import builtin_file, is_builtin
 from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.loader import EVALSET_SUFFIX, read_header
 from pytest_ftgate.evalset.types import GateSpec
+from pytest_ftgate.files.lookalike import looks_like, skeleton
 from pytest_ftgate.files.problems import InputError, Problem
 from pytest_ftgate.files.wording import shown
 
@@ -63,10 +64,15 @@ def files_on_disk(args: Sequence[str], directory: Path, norecursedirs: Sequence[
 
 
 def almost_evalsets(args: Sequence[str], directory: Path, norecursedirs: Sequence[str]) -> list[Path]:
-    """Files there that are called nearly like an eval set (`tickets.eval.yml`): nobody collects their gates."""
+    """Files there that are called nearly like an eval set (`tickets.eval.yml`, or with a letter of another alphabet).
+
+    Nobody collects their gates.
+    """
 
     def almost(name: str) -> bool:
-        return _ALMOST.fullmatch(name) is not None and not name.endswith(EVALSET_SUFFIX)
+        if name.endswith(EVALSET_SUFFIX):
+            return False
+        return looks_like(name, EVALSET_SUFFIX) or any(_ALMOST.fullmatch(n) for n in (name, skeleton(name)))
 
     return _files(args, directory, norecursedirs, almost)
 
@@ -79,7 +85,7 @@ def _files(
         path = (directory / arg.split("::", 1)[0]).resolve()
         if path.is_dir():
             found.update(_walk(path, norecursedirs, wanted))
-        elif path.name.endswith(EVALSET_SUFFIX) and path.parent.is_dir():
+        elif (path.name.endswith(EVALSET_SUFFIX) or wanted(path.name)) and path.parent.is_dir():
             found.update(p for p in path.parent.iterdir() if wanted(p.name) and not p.is_dir())
     return sorted(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +15,8 @@ _SHOWN_CHARS = 60
 def shown(path: Path | str) -> str:
     """The path as the user knows it: relative to the working directory where it lies below it."""
     try:
-        return str(Path(path).resolve().relative_to(Path.cwd()))
+        given = os.path.abspath(path)  # a link is called by its own name, and a loop of links has no other
+        return str(Path(os.path.realpath(os.path.dirname(given)), os.path.basename(given)).relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(path)
 

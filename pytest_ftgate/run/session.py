@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +21,7 @@ from pytest_ftgate.evalset.subset import Subset, subset_of
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.own_key import own_key
 from pytest_ftgate.files.problems import InputError
+from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.files.wording import shown
 from pytest_ftgate.gates.decision import EXIT_CODES
 from pytest_ftgate.model.base_digests import CACHE_FILE, Memory
@@ -314,12 +316,21 @@ def _misnamed(
 ) -> tuple[str, ...]:
     """Files that look like eval sets and are none: a gate that nobody collects would be missed by nobody."""
     notes = tuple(
-        f"{shown(path)} is not an eval set: did you mean {path.stem.partition('.')[0]}.eval.yaml?"
+        f"{shown(path)} is not an eval set{_letters(path.name)}: did you mean {_meant(path.name)}.eval.yaml?"
         for path in almost_evalsets(args, directory, norecursedirs)
     )
     if notes and verdict_required:
         raise Unusable("\n".join([*notes, "Fix: rename the file, or keep it outside the paths given to pytest"]))
     return notes
+
+
+def _letters(name: str) -> str:
+    """The name as it is written, where that cannot be seen."""
+    return "" if name.isascii() and not re.search(r"\s", name) else f" (its name is {name!a})"
+
+
+def _meant(name: str) -> str:
+    return visible(name.partition(".")[0].strip())
 
 
 def is_verdict_required(option: Any) -> bool:

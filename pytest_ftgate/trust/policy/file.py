@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from pytest_ftgate.errors import PolicyError
 from pytest_ftgate.files.disk import read_text
 from pytest_ftgate.files.json_value import Json
+from pytest_ftgate.files.lookalike import skeleton
 from pytest_ftgate.files.problems import InputError, Problem
 from pytest_ftgate.files.schema import schema_problems
 from pytest_ftgate.files.strictyaml import Document, Place
@@ -53,11 +55,38 @@ def find_policy(option: str | None, directory: Path, root: Path) -> Path | None:
 
 def _nearest(start: Path) -> Path | None:
     for folder in (start, *start.parents):
-        if (folder / POLICY_NAME).is_file():
+        # Whatever has the name is meant as the policy: a directory, a link to nothing or a pipe is refused on reading.
+        if _is_there(folder / POLICY_NAME):
             return folder / POLICY_NAME
+        if like := _look_alikes(folder):
+            raise PolicyError(
+                f"{shown(folder / like[0])} (its name is {like[0]!a}) looks like a policy and is none",
+                fix=f"call it {POLICY_NAME}, or remove it",
+            )
         if (folder / ".git").exists():
             return None
     return None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise PolicyError(
+            f"whether there is a policy {shown(path)} cannot be told: {error.strerror}", fix="correct the permissions"
+        ) from error
+    return True
+
+
+def _look_alikes(folder: Path) -> list[str]:
+    """Names there that a reader takes for that of a policy; of a folder that cannot be listed, none."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [name for name in names if skeleton(name) == skeleton(POLICY_NAME)]
 
 
 def load_policy(path: Path) -> Policy:
@@ -94,10 +123,21 @@ def parse_toml(text: str, *, path: str) -> Document:
         fix = "check the quotes, brackets and `=` around this line; each key may stand once"
         line = int(at[1]) if at else len(text.splitlines()) or 1
         raise InputError([Problem(path, line, "", what, fix)]) from None
+    except ValueError:  # Python converts no longer digits than sys.get_int_max_str_digits()
+        what, fix = "expected numbers of a few digits, found one of thousands", "write a number that can be meant"
+        raise InputError([Problem(path, _longest_number(text), "", what, fix)]) from None
     except RecursionError:
         what = "expected flat tables and lists, found hundreds of nested brackets"
         raise InputError([Problem(path, None, "", what, "flatten the value")]) from None
     return Document(path, data, _lines(text, data))
+
+
+def _longest_number(text: str) -> int:
+    """The line with the most digits in a row."""
+    runs = [
+        max((len(run) for run in re.findall(r"[0-9a-fA-FxobXOB_]+", line)), default=0) for line in text.splitlines()
+    ]
+    return runs.index(max(runs)) + 1
 
 
 def _lines(text: str, data: Json) -> dict[Place, int]:

@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pytest_ftgate.errors import PolicyError
 from pytest_ftgate.files.sanitise import visible
@@ -30,6 +30,8 @@ class Tree:
     """The repository's root directory, resolved."""
     blobs: Mapping[str, str]
     """POSIX path from the top -> object id, of regular files."""
+    others: frozenset[str] = frozenset()
+    """Names of what is no regular file: links, submodules, and every directory that holds something."""
 
     def name(self, path: Path) -> str | None:
         """A path of this machine as the tree calls it; None outside the repository."""
@@ -61,7 +63,7 @@ def open_tree(ref: str, directory: Path) -> Tree:
         ) from None
     commit = found.decode("ascii").strip()
     listed = _git(top, "ls-tree", "-r", "-z", "--full-tree", commit)
-    return Tree(ref, commit, top, _blobs(listed))
+    return Tree(ref, commit, top, _blobs(listed), _others(listed))
 
 
 def _blobs(listed: bytes) -> dict[str, str]:
@@ -72,6 +74,18 @@ def _blobs(listed: bytes) -> dict[str, str]:
         if name and head.split(b" ")[0].decode("ascii") in _FILE_MODES:
             found[os.fsdecode(name)] = head.split(b" ")[2].decode("ascii")
     return found
+
+
+def _others(listed: bytes) -> frozenset[str]:
+    found: set[str] = set()
+    for entry in listed.split(b"\0"):
+        head, _, name = entry.partition(b"\t")
+        if name:
+            path = PurePosixPath(os.fsdecode(name))
+            found.update(str(parent) for parent in path.parents)
+            if head.split(b" ")[0].decode("ascii") not in _FILE_MODES:
+                found.add(str(path))
+    return frozenset(found)
 
 
 def tracked_files(directory: Path, below: Path) -> list[str]:

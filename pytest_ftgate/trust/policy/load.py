@@ -102,6 +102,10 @@ def _policy_at(tree: Tree, where: Where, path: Path | None) -> tuple[Policy, str
     """The ref's policy and its name: the file of the same name, and the one that would be found there unasked."""
     names = [tree.name(path)] if path is not None else []
     names += [_nearest(tree, start) for start in (where.directory.resolve(), where.root.resolve())]
+    if odd := [name for name in names if name in tree.others]:
+        raise PolicyError(
+            f"{odd[0]} at {tree.ref} is no regular file (a link, a directory or a submodule)", fix="correct it there"
+        )
     found = [name for name in dict.fromkeys(names) if name is not None and name in tree.blobs]
     policy = Policy()
     for name in found:
@@ -119,7 +123,7 @@ def _nearest(tree: Tree, start: Path) -> str | None:
     folder = tree.name(start)
     while folder is not None:
         name = posixpath.normpath(posixpath.join(folder, POLICY_NAME))
-        if name in tree.blobs:
+        if name in tree.blobs or name in tree.others:
             return name
         folder = posixpath.dirname(folder) if folder not in ("", ".") else None
     return None
