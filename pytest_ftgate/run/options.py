@@ -55,6 +55,12 @@ OPTIONS = (
         "count, and what differs is said. So no change lowers the bar that it is measured by.",
         {"metavar": "REF"},
     ),
+    Option(
+        "--ft-engine",
+        "What generates the answers: hf (default; transformers and peft), or pkg.module:factory for an engine of your "
+        "own, called with (candidate, settings) (examples/own_engine).",
+        {"default": "hf", "metavar": "NAME"},
+    ),
     Option("--ft-device", "Where to run: auto (default; cuda if present), cpu, cuda, cuda:1.", {"default": "auto"}),
     Option(
         "--ft-dtype",

@@ -9,10 +9,10 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_ftgate.answers.engine.registry import EngineSettings, check_engine, make_engine
 from pytest_ftgate.errors import FtgateError, Unusable
 from pytest_ftgate.evalset.discovery import EvalSetFile, almost_evalsets, files_on_disk, read_files
 from pytest_ftgate.evalset.kinds import gate_name
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from pytest_ftgate.results import Verdict
     from pytest_ftgate.trust.attempts.counting import Attempt
 
-NEEDED = ("torch", "transformers", "peft", "safetensors")
-
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -62,6 +60,8 @@ class Session:
     """Most that stored generations may take up, in MiB, but for those that this run used."""
     root: Path
     """pytest's root directory: node ids start there."""
+    engine: str
+    """As --ft-engine names it."""
     device: str
     dtype: str
     quantize: str
@@ -105,11 +105,9 @@ class Session:
         return f"interrupted, no verdict: {kept if whose else 'no answer was kept (--ft-cache=off, or no key)'}"
 
     def make_engine(self) -> Engine:
-        """The transformers engine; nothing is loaded yet."""
-        from pytest_ftgate.answers.engine.hf import HFEngine
-        from pytest_ftgate.answers.engine.hf_load import Settings
-
-        return HFEngine(self.candidate, Settings(self.device, self.dtype, self.quantize, self.batch_size))
+        """The engine that --ft-engine names; nothing is loaded yet. Raises EngineError."""
+        settings = EngineSettings(self.device, self.dtype, self.quantize, self.batch_size)
+        return make_engine(self.engine, self.candidate, settings, directory=self.root)
 
     def levels(self, evalset: EvalSet, shared: Path) -> Levels:
         """Error rates of the gates of one eval set: alpha is what is left for this attempt."""
@@ -252,9 +250,7 @@ def open_session(
     if option.ft_model is None:
         raise Unusable("a verdict was asked for, and no model to judge. Fix: add --ft-model=DIR")
     check_rootdir([str(w) for w in written], directory, inifile)
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise Unusable(f'judging a model needs {", ".join(missing)}: pip install "pytest-ftgate[hf]"')
+    check_engine(option.ft_engine, directory=root)
     verdict_required = is_verdict_required(option)
     required = _required(args, directory, norecursedirs, full=distributed and not option.collectonly)
     subset = subset_of(option.ft_limit, option.ft_case, [file.path for file in required], check=not in_worker)
@@ -294,6 +290,7 @@ def open_session(
         store_key=key.secret,
         cache_mib=option.ft_cache_mib,
         root=root,
+        engine=option.ft_engine,
         device=option.ft_device,
         dtype=option.ft_dtype,
         quantize=option.ft_quantize,

@@ -131,8 +131,9 @@ def test_a_space_after_ft_model_must_not_lose_the_configuration(project: Project
 def test_a_missing_extra_names_the_line_to_type(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("torch", "peft"):
         monkeypatch.setitem(sys.modules, name, None)
-    out = refused(project.run("--ft-model=runs/good", "evals"))
-    assert 'needs torch, peft: pip install "pytest-ftgate[hf]"' in out
+    run = project.gates("evals", "--ft-verdict=require")
+    assert run.code == 21
+    assert 'the engine hf needs torch, peft: pip install "pytest-ftgate[hf]"' in run.out
 
 
 def test_a_model_that_cannot_be_loaded_is_told_once_per_gate_without_traceback(project: Project) -> None:

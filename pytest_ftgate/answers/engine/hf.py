@@ -24,12 +24,21 @@ from pytest_ftgate.answers.engine.hf_prompts import (
 from pytest_ftgate.answers.engine.kv import PrefixStore
 from pytest_ftgate.answers.engine.prefix import Group, Tokens, group_by_prefix
 from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.registry import EngineSettings
 from pytest_ftgate.answers.engine.tokens import TokenRequest, token_request
 from pytest_ftgate.answers.prompting import AnyPrompt, ChatPrompt
 from pytest_ftgate.errors import EngineError, IdentityError
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.model.identity import Candidate
 from pytest_ftgate.results import Generation
+
+
+def make(candidate: Candidate, settings: EngineSettings) -> HFEngine:
+    """The row `hf` of the table of engines."""
+    return HFEngine(
+        candidate, hf_load.Settings(settings.device, settings.dtype, settings.quantize, settings.batch_size)
+    )
+
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
 QUANTIZE_PACKAGES: Mapping[str, tuple[str, ...]] = {"none": (), "nf4": ("bitsandbytes",)}
