@@ -254,7 +254,8 @@ def open_session(
     verdict_required = is_verdict_required(option)
     required = _required(args, directory, norecursedirs, full=distributed and not option.collectonly)
     subset = subset_of(option.ft_limit, option.ft_case, [file.path for file in required], check=not in_worker)
-    where = Where(option.ft_policy, option.ft_policy_ref, directory, root.resolve(), args, norecursedirs)
+    given = {*args} <= {str(w) for w in written}
+    where = Where(option.ft_policy, option.ft_policy_ref, directory, root.resolve(), args, given)
     prove = not (option.collectonly or in_worker)
     key = own_key(root)
     if prove:

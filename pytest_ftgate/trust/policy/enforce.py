@@ -118,7 +118,8 @@ def unmet(in_force: PolicyInForce, files: Sequence[EvalSetFile], engine: Mapping
         for kind in sorted({*policy.floors, *policy.ceilings} - kinds - policy.required)
     ]
     reasons += [
-        f"{name} stands at {in_force.ref} and was deleted here, so it was not judged" for name in in_force.deleted
+        f"{name} stands at {in_force.ref} and was deleted here or left out by configuration, so it was not judged"
+        for name in in_force.deleted
     ]
     if policy.min_n > 1 and not any(KINDS[kind].asks_model for kind in kinds):
         reasons.append("the policy has a min_n, and no gate here asks a model, so nothing evaluated it")

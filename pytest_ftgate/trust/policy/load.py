@@ -18,6 +18,7 @@ from pytest_ftgate.trust.policy.enforce import overruled
 from pytest_ftgate.trust.policy.file import POLICY_NAME, find_policy, load_policy, parse_policy
 from pytest_ftgate.trust.policy.gitref import Tree, open_tree
 from pytest_ftgate.trust.policy.merge import gate_changes, policy_changes, policy_digest, stricter_policy, tightened
+from pytest_ftgate.trust.policy.refconfig import where_pytest_looks
 from pytest_ftgate.trust.policy.types import Policy, PolicyInForce
 
 
@@ -35,7 +36,8 @@ class Where:
     """pytest's root directory."""
     args: Sequence[str]
     """Paths and node ids that it was given."""
-    norecursedirs: Sequence[str]
+    args_given: bool
+    """Whether these were written on the command line; else they come from a configuration that a change can edit."""
 
 
 def load_in_force(where: Where, files: Sequence[EvalSetFile], *, compare: bool) -> PolicyInForce:
@@ -84,10 +86,12 @@ def _with_ref(
     there, name = _policy_at(tree, where, path)
     policy = stricter_policy(there, here)
     _check_named(policy)
-    args = [(where.directory / arg.split("::", 1)[0]).resolve() for arg in where.args]
+    args, norecursedirs = where_pytest_looks(tree, where.directory.resolve())
+    if where.args_given:
+        args = [(where.directory / arg.split("::", 1)[0]).resolve() for arg in where.args]
     with tempfile.TemporaryDirectory(prefix="ftgate-ref-") as folder:
         always = sorted(policy.evalsets)
-        former, changes = former_evalsets(tree, args, always, where.norecursedirs, Path(folder).resolve())
+        former, changes = former_evalsets(tree, args, always, norecursedirs, Path(folder).resolve())
         gates = {gate_name(each.header.name, gate.kind): gate for each in former for gate in each.header.gates}
         digest = policy_digest(policy, [*written, *gates.items()], where.root)
         uri = f"git:{where.ref}@{tree.commit[:12]}#{name}" if name else f"git:{where.ref}@{tree.commit[:12]}"

@@ -61,7 +61,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def in_force(root: Path, ref: str | None = "main", *args: str, start: Path | None = None) -> PolicyInForce:
     args = args or ("evals",)
     files = read_files(files_on_disk(args, root, []))
-    return load_in_force(Where(None, ref, start or root, root, args, []), files, compare=True)
+    return load_in_force(Where(None, ref, start or root, root, args, True), files, compare=True)
 
 
 def replaced(root: Path, name: str, old: str, new: str) -> None:
@@ -143,7 +143,7 @@ def test_what_was_deleted_stays_in_force(repo: Path) -> None:
 def test_a_policy_in_a_directory_below_does_not_hide_the_one_at_the_ref(repo: Path) -> None:
     write(repo, evals__ftgate_dot_toml="version = 1\n")
     files = read_files(files_on_disk(["evals"], repo, []))
-    where = Where("evals/ftgate.toml", "main", repo, repo, ["evals"], [])
+    where = Where("evals/ftgate.toml", "main", repo, repo, ["evals"], True)
     assert load_in_force(where, files, compare=False).policy.min_n == 3
 
 
