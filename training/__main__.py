@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pytest_ftgate.files.problems import Problem, TrainingDataError, told_once
 from pytest_ftgate.files.wording import brief, shown
 from training.config import TrainingConfig, load_config
+from training.failed import TrainingFailed
 from training.output import last_checkpoint, partial_dir, planned_warnings, require_free
 from training.plot import PLOT_NAME
 
@@ -91,6 +92,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m training")
         for problem in told_once(error.problems):
             print(f"error: {problem}", file=sys.stderr)
         return INPUT_ERROR
+    except TrainingFailed as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return FAILED
     except OSError as error:
         where = f": {brief(str(error.filename))}" if error.filename else ""
         print(f"failed: {error.strerror or brief(str(error))}{where}", file=sys.stderr)
@@ -108,7 +112,7 @@ def _train(options: argparse.Namespace) -> int:
     _quiet()
     from training.device import find_device, require_memory
     from training.preflight import check, describe
-    from training.train import TrainingFailed, train
+    from training.train import train
 
     first = os.environ.get("RANK", "0") == "0"  # set by `accelerate launch` for each process
     if not options.dry_run:
@@ -136,9 +140,6 @@ def _train(options: argparse.Namespace) -> int:
         print(*(f"warning  {text}" for text in ladder.notes), sep="\n", end="\n" if ladder.notes else "", flush=True)
     try:
         finished = train(checked, overwrite=options.overwrite, resume=options.resume)
-    except TrainingFailed as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return FAILED
     except KeyboardInterrupt:
         checkpoint = last_checkpoint(config)
         then = f"; --resume continues from {checkpoint.name}" if checkpoint else ""

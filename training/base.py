@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pytest_ftgate.answers.engine.memory import ran_out
 from pytest_ftgate.files.digests import BASE_PATTERNS
 from pytest_ftgate.files.problems import Problem, TrainingDataError
 from pytest_ftgate.files.wording import brief, describe, listed, shown
@@ -105,7 +106,7 @@ def load_model(config: TrainingConfig, directory: Path, *, bf16: bool, device: A
 
     For the method full the weights are fp32 also with `bf16`: small updates would be lost in bf16 weights.
 
-    Raises TrainingDataError where transformers cannot load it.
+    Raises TrainingDataError where transformers cannot load it; where memory runs out, what the library raised.
     """
     import torch
     from safetensors import SafetensorError
@@ -123,6 +124,8 @@ def load_model(config: TrainingConfig, directory: Path, *, bf16: bool, device: A
             directory, trust_remote_code=False, output_loading_info=True, **arguments
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if ran_out(error):
+            raise
         what = f"expected a model that transformers can load, found {said(error)}"
         raise _problem(config, what, f"check the files in {shown(directory)}") from None
     if missing := sorted(found["missing_keys"]):

@@ -26,6 +26,7 @@ from training.base import base_directory, load_model, load_tokenizer, stop_ids
 from training.config import BaseModel, TrainingConfig
 from training.data import as_chat
 from training.device import find_device
+from training.failed import memory_told
 from training.manifest import relative_posix
 
 
@@ -60,7 +61,7 @@ def distilled(config: TrainingConfig, *, generate: bool, tell: Callable[[int, in
     """The run with the teacher's answers as rows; they are generated unless they are there already.
 
     None where they are not and `generate` is false. `tell(answered, of)` is called as prompts are answered. Raises
-    TrainingDataError where prompts, teacher or answers cannot be used.
+    TrainingDataError where prompts, teacher or answers cannot be used, TrainingFailed where memory runs out.
     """
     teacher = config.teacher
     if teacher is None:
@@ -198,7 +199,16 @@ def _answer(
     student = _as_student(config, config.teacher.model)
     lines: list[str] = []
     cut = empty = 0
-    texts = _generated(student, asked, dict(config.teacher.settings), tell)
+    done = 0
+
+    def count(answered: int, of: int) -> None:
+        nonlocal done
+        done = answered
+        tell(answered, of)
+
+    fix = "lower teacher.batch_size or teacher.max_new_tokens, take a smaller teacher, or free memory on the device"
+    with memory_told(lambda: f"after the teacher's answers to {done} of {len(asked)} prompts", fix=fix):
+        texts = _generated(student, asked, dict(config.teacher.settings), count)
     for one, text in zip(asked, texts, strict=True):
         if text is None:
             cut += 1  # an answer without its end would teach to break off

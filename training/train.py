@@ -17,6 +17,7 @@ from pytest_ftgate.model.manifest import Manifest
 from training.arguments import as_args, trainer_arguments
 from training.config import TrainingConfig
 from training.device import Device, find_device, require_memory
+from training.failed import TrainingFailed, memory_told, smaller_base, smaller_steps
 from training.manifest import build_manifest
 from training.output import (
     discard,
@@ -33,10 +34,6 @@ from training.output import (
 from training.preflight import Checked
 from training.progress import ProgressLine
 from training.trainers import make_trainer
-
-
-class TrainingFailed(Exception):
-    """The run itself failed: the loss is not finite, or memory ran out. Nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +74,22 @@ def train(
     if resume:
         require_same_plan(config, manifest)
     try:
-        trainer = make_trainer(checked, args, line or ProgressLine())
-    except TrainingDataError:
+        with memory_told(lambda: "before the first step", fix=smaller_base(config)):
+            trainer = make_trainer(checked, args, line or ProgressLine())
+    except (TrainingDataError, TrainingFailed):
         if args.process_index == 0 and not resume:
             discard(config)
         raise
     if args.process_index == 0 and not resume:
         write_plan(config, manifest)
-    try:
-        manifest = _run(trainer, manifest, last_checkpoint(config) if resume else None)
-    except KeyboardInterrupt:
-        if args.process_index == 0:
-            draw(trainer, config, partial_dir(config))
-        raise
-    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # by all processes: gathers what is sharded
+    with memory_told(lambda: f"after step {trainer.state.global_step}", fix=smaller_steps(config)):
+        try:
+            manifest = _run(trainer, manifest, last_checkpoint(config) if resume else None)
+        except KeyboardInterrupt:
+            if args.process_index == 0:
+                draw(trainer, config, partial_dir(config))
+            raise
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # by all processes: gathers what is sharded
     if args.process_index == 0:
         manifest = write_result(trainer, config, checked.base, state=state, manifest=manifest)
         publish(config)
@@ -110,11 +109,7 @@ def _run(trainer: Any, manifest: Manifest, checkpoint: Path | None) -> Manifest:
     """Train to the end; the manifest then says from where, if the run was resumed. Raises TrainingFailed."""
     import torch
 
-    try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    except torch.OutOfMemoryError:
-        fix = "lower per_device_train_batch_size or max_length, or set gradient_checkpointing: true"
-        raise TrainingFailed(f"GPU memory ran out after step {trainer.state.global_step}: {fix}") from None
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trained = [weights for weights in trainer.model.parameters() if weights.requires_grad]
     broken = sum(1 for weights in trained if not bool(torch.isfinite(weights).all()))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

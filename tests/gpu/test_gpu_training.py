@@ -109,8 +109,9 @@ def test_memory_that_runs_out_in_training_is_said_and_leaves_nothing(project: Pa
     if not device.startswith("cuda"):
         pytest.skip("only on CUDA does memory run out with an error of its own")
     from training.config import load_config
+    from training.failed import TrainingFailed
     from training.preflight import check
-    from training.train import TrainingFailed, train
+    from training.train import train
 
     random_llama(project / "for_oom", Shape(1024, 8), device=device, dtype="float32")
     config = load_config(write_config(project, "lora", "oom", base="../for_oom", steps=3, batch=800))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from pytest_ftgate.answers.engine import decode, hf_load, labels, plain, support
+from pytest_ftgate.answers.engine import decode, hf_load, labels, memory, plain, support
 from pytest_ftgate.answers.engine.hf_prompts import (
     at_stop,
     cannot_be_asked,
@@ -174,8 +174,9 @@ class HFEngine:
             if answers is None:
                 if len(batch) == 1:
                     raise EngineError(
-                        f"out of memory with a single prompt of {len(batch[0].request.token_ids)} tokens",
-                        fix="use --ft-quantize=nf4, --ft-dtype=bfloat16 or a device with more memory",
+                        f"out of memory with a single prompt of {len(batch[0].request.token_ids)} tokens"
+                        + memory.free_now(model.device),
+                        fix=memory.FIX,
                     )
                 self._size, self._halvings = len(batch) // 2, self._halvings + 1
                 self._prefix.clear()
@@ -186,12 +187,12 @@ class HFEngine:
 
     def _try(self, model: Any, batch: Sequence[_Asked], prefix: int, *, tuned: bool) -> list[Generation] | None:
         """Answers in order; None where memory ran out (the frames that hold it are gone by then)."""
-        import torch
-
         tokenizer, ends = self._tokenizer(tuned=tuned), self._end_ids(tuned=tuned)
         try:
             answers, sums = self._answer(model, batch, prefix, ends, tuned=tuned)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not memory.ran_out(error):
+                raise
             return None
         made = []
         for place, asked in enumerate(batch):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pytest_ftgate.answers.engine import memory
 from pytest_ftgate.errors import EngineError, FtgateError, IdentityError
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.strictjson import read_json
@@ -147,9 +148,12 @@ def _device_and_dtype(settings: Settings) -> tuple[Any, Any]:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        with memory.told(device, "asking for a first number"):
+            torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise EngineError(f"device {name!r} cannot be used: {_first_line(error)}", fix="use --ft-device=cpu") from error
+        raise EngineError(
+            f"device {name!r} cannot be used: {memory.first_line(error)}", fix="use --ft-device=cpu"
+        ) from error
     if settings.dtype != "auto":
         return device, {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[settings.dtype]
     return device, torch.float32 if device.type == "cpu" else torch.bfloat16
@@ -162,7 +166,6 @@ def _device_name(device: Any) -> str:
 
 
 def _load_model(path: Path, device: Any, dtype: Any, quantize: str) -> Any:
-    import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
@@ -176,22 +179,18 @@ def _load_model(path: Path, device: Any, dtype: Any, quantize: str) -> Any:
             bnb_4bit_compute_dtype=dtype,
         )
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(
-            str(path),
-            dtype=dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **extra,
-        )
-        if quantize == "none":
-            model = model.to(device)
-    except torch.OutOfMemoryError as error:
-        raise EngineError(
-            f"{path} does not fit into the memory of {device}: {_first_line(error)}",
-            fix="use --ft-quantize=nf4, --ft-dtype=bfloat16 or a device with more memory",
-        ) from error
+        with memory.told(device, f"loading {path}"):
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                str(path),
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **extra,
+            )
+            if quantize == "none":
+                model = model.to(device)
     except (
         OSError,
         ValueError,
@@ -203,7 +202,7 @@ def _load_model(path: Path, device: Any, dtype: Any, quantize: str) -> Any:
         SafetensorError,
     ) as error:
         raise EngineError(
-            f"cannot load a model from {path}: {_first_line(error)}", fix="check the directory"
+            f"cannot load a model from {path}: {memory.first_line(error)}", fix="check the directory"
         ) from error
     if lost := sorted(loading["missing_keys"]):
         # transformers fills them with random numbers, and only warns.
@@ -224,7 +223,7 @@ def _load_tokenizer(path: Path) -> Any:
         return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise EngineError(
-            f"cannot load a tokenizer from {path}: {_first_line(error)}", fix="check its tokenizer files"
+            f"cannot load a tokenizer from {path}: {memory.first_line(error)}", fix="check its tokenizer files"
         ) from error
 
 
@@ -241,10 +240,11 @@ def _put_adapter(base: Any, path: Path) -> Any:
             fix="install the peft version that saved the adapter",
         )
     try:
-        model = PeftModel.from_pretrained(base, str(path), local_files_only=True)
+        with memory.told(base.device, f"putting {path} on its base"):
+            model = PeftModel.from_pretrained(base, str(path), local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
         raise IdentityError(
-            f"peft cannot put the adapter on this base: {_first_line(error)}",
+            f"peft cannot put the adapter on this base: {memory.first_line(error)}",
             fix="check that the adapter was trained on this base (--ft-base)",
         ) from error
     return model.eval()
@@ -280,7 +280,7 @@ def _probe(model: Any) -> Any:
     size = model.get_input_embeddings().num_embeddings
     step = torch.arange(PROBES * PROBE_TOKENS).reshape(PROBES, PROBE_TOKENS)
     ids = (step * 7919 + 13) % size
-    with torch.inference_mode():
+    with torch.inference_mode(), memory.told(model.device, "asking a loaded model a few tokens"):
         return model(input_ids=ids.to(model.device)).logits.float().cpu()
 
 
@@ -316,8 +316,3 @@ def free() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:300]

@@ -6,7 +6,7 @@ import inspect
 import sys
 from typing import Any
 
-from pytest_ftgate.answers.engine import decode, labels, plain
+from pytest_ftgate.answers.engine import decode, labels, memory, plain
 from pytest_ftgate.answers.engine.kv import PrefixStore
 
 NEEDED = ("attention_mask", "position_ids", "past_key_values", "logits_to_keep")
@@ -31,7 +31,8 @@ def why_not_shared(model: Any, core: Any) -> str:
     ):
         return "its adapter works from some token on only (activated LoRA)"
     try:
-        return _by_configuration(core) or _by_trying(model)
+        with memory.told(model.device, "trying shared prefixes"):  # or it would pass for a refusal
+            return _by_configuration(core) or _by_trying(model)
     except REFUSALS as error:
         # Models differ in what masks and caches they take; one that refuses is asked the plain way.
         return f"it refuses to be asked so ({type(error).__name__})"

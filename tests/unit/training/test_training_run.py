@@ -19,8 +19,9 @@ from pytest_ftgate.files.problems import TrainingDataError
 from pytest_ftgate.model.manifest import Manifest, read_manifest, write_manifest
 from training import train as trainer_module
 from training.config import load_config
+from training.failed import TrainingFailed
 from training.preflight import check
-from training.train import Finished, TrainingFailed, train
+from training.train import Finished, train
 
 ROOT = Path(__file__).parents[3]
 GREEN = '{"color": "green"}'
