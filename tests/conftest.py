@@ -22,6 +22,7 @@ import pytest
 from hypothesis import settings
 from pages import make_run
 from tinymodel import World, make_world
+from training_base import make_base
 
 from pytest_ftgate.report.data import ReportData
 
@@ -169,3 +170,17 @@ def blocked() -> ReportData:
 def shipped() -> ReportData:
     """As `blocked`, of a run that may ship."""
     return make_run(ship=True)
+
+
+@pytest.fixture(scope="module")
+def on_the_cpu() -> Iterator[None]:
+    """Trainings of this process see no GPU. Of the module, since fixtures of a module train."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base to train on, taught to name the thing. Shared: projects copy it."""
+    return make_base(tmp_path_factory.mktemp("taught") / "base")

@@ -77,17 +77,6 @@ class Row:
         return run
 
 
-def rows(table: Sequence[Row]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("row", table, ids=[row.name for row in table])
-
-
-def as_processes(table: Sequence[Row]) -> pytest.MarkDecorator:
-    """Each row alone, and with two workers where that is another thing."""
-    cases = [pytest.param(row, (), id=f"{row.name}-alone") for row in table]
-    cases += [pytest.param(row, ("-n", "2"), id=f"{row.name}-workers") for row in table if row.workers]
-    return pytest.mark.parametrize(("row", "extra"), cases)
-
-
 def check(run: Run, verdict: str | None, *says: str) -> None:
     """Exit code, --ft-json, receipt, JUnit and the last line of the terminal all say the same."""
     assert run.code == (USAGE_ERROR if verdict is None else EXIT_CODES[verdict]), run.out

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Project, Run
-from falsegreens import OUTPUTS, RECEIPT, Row, as_processes, check, conftest, replace, rows, together, verified
+from falsegreens import OUTPUTS, RECEIPT, Row, check, conftest, replace, together, verified
 from tinymodel import write_evalset
 
 SCORER = """\
@@ -207,17 +207,6 @@ ROWS = [
         args=("stubbed",),
     ),
 ]
-
-
-@rows(ROWS)
-def test_row(project: Project, monkeypatch: pytest.MonkeyPatch, row: Row) -> None:
-    row.here(project, monkeypatch)
-
-
-@pytest.mark.slow
-@as_processes(ROWS)
-def test_row_as_process(project: Project, row: Row, extra: tuple[str, ...]) -> None:
-    row.process(project, *extra)
 
 
 # -- what only a process of its own can show ---------------------------------------------------------------------------

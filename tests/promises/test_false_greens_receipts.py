@@ -9,9 +9,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pytest
 from conftest import Project
-from falsegreens import OUTPUTS, RECEIPT, Row, as_processes, check, conftest, edit, replace, rows, together
+from falsegreens import OUTPUTS, RECEIPT, Row, check, conftest, edit, replace, together
 from test_false_greens_process import bad
 from tinymodel import BASELINES, make_adapter, make_base, record, write_evalset
 
@@ -174,17 +173,6 @@ ROWS = [
     Row("f75_a_misspelt_gate", None, "acuracy", target("accuracy:", "acuracy:"), also=["accuracy"]),
     Row("f75_a_misspelt_option", None, "unrecognized arguments", args=("evals", "--ft-recept=r.json")),
 ]
-
-
-@rows(ROWS)
-def test_row(project: Project, monkeypatch: pytest.MonkeyPatch, row: Row) -> None:
-    row.here(project, monkeypatch)
-
-
-@pytest.mark.slow
-@as_processes(ROWS)
-def test_row_as_process(project: Project, row: Row, extra: tuple[str, ...]) -> None:
-    row.process(project, *extra)
 
 
 # -- the question of a deploy step -------------------------------------------------------------------------------------

@@ -19,12 +19,9 @@ from training.config import load_config
 from training.device import Device
 from training.progress import ProgressLine
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_base import CONFIG, Rows, chat_row, color_rows, make_base, make_project, write_rows
+from training_base import CONFIG, Rows, chat_row, color_rows, make_project, write_rows
 
 from pytest_ftgate.files.digests import file_sha256
 from pytest_ftgate.files.problems import TrainingDataError
@@ -22,22 +21,12 @@ from training.preflight import check, describe
 from training.progress import ProgressLine
 from training.train import train
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
 DEV = CONFIG.replace("[train.jsonl]", "[train.jsonl], dev: {files: [dev.jsonl]}").replace(
     "epochs: 4", "epochs: 12, eval_strategy: steps, eval_steps: 4, save_total_limit: 9"
 )
 STOPPING = DEV + "early_stopping: {early_stopping_patience: 2}\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_the_cpu() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torch.cuda.is_available", lambda: False)
-        yield
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("tiny") / "base")
 
 
 def contrary(n: int = 24) -> Rows:

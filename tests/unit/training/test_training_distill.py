@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from training.preflight import check
 from training.teacher import answers_path, distilled, read_prompts
 from training.train import train
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
 FULL = (
     CONFIG.replace("method: lora", "method: full")
     .replace("lora: {r: 8, lora_alpha: 16}\n", "")
@@ -31,13 +32,6 @@ DISTILL = CONFIG.replace("method: lora", "method: distill").replace(
     "{train: [train.jsonl]}", "{prompts: [prompts.jsonl]}"
 )
 DISTILL += "teacher: {id: teacher, max_new_tokens: 16, batch_size: 32}\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_the_cpu() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torch.cuda.is_available", lambda: False)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from training_base import (
     Rows,
     chat_row,
     color_rows,
-    make_base,
     make_project,
     make_tokenizer,
     write_rows,
@@ -30,23 +28,13 @@ from training.data import encode, to_pairs
 from training.preflight import Checked, check, describe
 from training.train import train
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
 DPO = (
     CONFIG.replace("method: lora", "method: dpo")
     .replace("sft: {learning_rate: 1e-2", "dpo: {beta: 0.2, logging_steps: 5, learning_rate: 5e-3")
     .replace("epochs: 4", "epochs: 2")
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_the_cpu() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torch.cuda.is_available", lambda: False)
-        yield
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("tiny") / "base")
 
 
 def pair(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_base import CONFIG, QUIET_CPU, Rows, color_rows, make_base, make_project, write_rows
+from training_base import CONFIG, QUIET_CPU, Rows, color_rows, make_project, write_rows
 
 from pytest_ftgate.files.digests import file_sha256
 from pytest_ftgate.model.manifest import Manifest, read_manifest
@@ -37,11 +37,6 @@ def kill_at_12(self, step, *args, **kwargs):
 progress.ProgressLine.update = kill_at_12
 sys.exit(__main__.main(sys.argv[1:]))
 """
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("taught") / "base")
 
 
 def rows_of(method: str) -> Rows:

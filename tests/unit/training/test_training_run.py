@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_base import CONFIG, QUIET_CPU, chat_row, make_base, make_project, write_rows
+from training_base import CONFIG, QUIET_CPU, chat_row, make_project, write_rows
 
 from pytest_ftgate.files.digests import base_digests, file_sha256, text_sha256
 from pytest_ftgate.files.problems import TrainingDataError
@@ -26,18 +25,6 @@ from training.train import Finished, train
 ROOT = Path(__file__).parents[3]
 GREEN = '{"color": "green"}'
 """What the trained model should answer to `prompt_ids`; the base names the boat."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_the_cpu() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torch.cuda.is_available", lambda: False)
-        yield
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("taught") / "base")
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +270,8 @@ def test_a_qlora_run_learns_and_says_what_it_replaced(qlora: tuple[Path, Any, Fi
 KILL_AT_20 = """
 import os, signal, sys
 from training import __main__, progress
+
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 update = progress.ProgressLine.update
 def kill_at_20(self, step, *args, **kwargs):
     if step == 20:

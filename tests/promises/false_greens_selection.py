@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-import pytest
 from conftest import Project
-from falsegreens import Row, as_processes, conftest, replace, rows
+from falsegreens import Row, conftest, replace
 from tinymodel import write_evalset
 
 SUBSET = "not selected; a subset never ships"
@@ -134,14 +133,3 @@ ROWS = [
     Row("f83_an_empty_variable_as_model", None, "Fix:", model=""),
     Row("f83_an_empty_variable_as_base", None, "--ft-base=", args=("evals", "--ft-base=")),
 ]
-
-
-@rows(ROWS)
-def test_row(project: Project, monkeypatch: pytest.MonkeyPatch, row: Row) -> None:
-    row.here(project, monkeypatch)
-
-
-@pytest.mark.slow
-@as_processes(ROWS)
-def test_row_as_process(project: Project, row: Row, extra: tuple[str, ...]) -> None:
-    row.process(project, *extra)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import pytest
 from conftest import Project
-from falsegreens import Row, as_processes, edit, replace, rows
-from test_false_greens_identity import recorded
+from false_greens_identity import recorded
+from falsegreens import Row, edit, replace
 from test_false_greens_process import bad, scored_by
 from tinymodel import BASELINES, HEAD, WORDS, questions, record, write_evalset, write_jsonl
 
@@ -136,14 +135,3 @@ ROWS = [
     Row("f65_a_base_that_can_do_nothing", "NOT_EVALUATED", JUDGED, bad("nothing_known"), ("some",)),
     Row("f65_no_baseline_at_all", None, "baselines", target(BASELINES, "")),
 ]
-
-
-@rows(ROWS)
-def test_row(project: Project, monkeypatch: pytest.MonkeyPatch, row: Row) -> None:
-    row.here(project, monkeypatch)
-
-
-@pytest.mark.slow
-@as_processes(ROWS)
-def test_row_as_process(project: Project, row: Row, extra: tuple[str, ...]) -> None:
-    row.process(project, *extra)

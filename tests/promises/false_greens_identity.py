@@ -7,9 +7,8 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from conftest import Project
-from falsegreens import Row, as_processes, conftest, edit, rows, together
+from falsegreens import Row, conftest, edit, together
 from tinymodel import SPECIAL, make_adapter, make_base, make_tokenizer, record
 
 WEIGHTS = "adapter_model.safetensors"
@@ -237,14 +236,3 @@ ROWS = [
         also=["the base's logits hold NaN"],
     ),
 ]
-
-
-@rows(ROWS)
-def test_row(project: Project, monkeypatch: pytest.MonkeyPatch, row: Row) -> None:
-    row.here(project, monkeypatch)
-
-
-@pytest.mark.slow
-@as_processes(ROWS)
-def test_row_as_process(project: Project, row: Row, extra: tuple[str, ...]) -> None:
-    row.process(project, *extra)
