@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project, Run
+from gateproject import Project, Run
 
 from pytest_ftgate.gates.decision import EXIT_CODES, USAGE_ERROR
 

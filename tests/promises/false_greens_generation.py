@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from conftest import Project
 from false_greens_identity import recorded
 from falsegreens import Row, edit, replace
+from gateproject import Project
 from test_false_greens_process import bad, scored_by
 from tinymodel import BASELINES, HEAD, WORDS, questions, record, write_evalset, write_jsonl
 

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from conftest import Project
 from falsegreens import Row, conftest, edit, together
+from gateproject import Project
 from tinymodel import SPECIAL, make_adapter, make_base, make_tokenizer, record
 
 WEIGHTS = "adapter_model.safetensors"

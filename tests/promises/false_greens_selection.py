@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from conftest import Project
 from falsegreens import Row, conftest, replace
+from gateproject import Project
 from tinymodel import write_evalset
 
 SUBSET = "not selected; a subset never ships"

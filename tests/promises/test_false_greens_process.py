@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Project, Run
 from falsegreens import OUTPUTS, RECEIPT, Row, check, conftest, replace, together, verified
+from gateproject import Project, Run
 from tinymodel import write_evalset
 
 SCORER = """\

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from conftest import Project
 from falsegreens import OUTPUTS, RECEIPT, Row, check, conftest, edit, replace, together
+from gateproject import Project
 from test_false_greens_process import bad
 from tinymodel import BASELINES, make_adapter, make_base, record, write_evalset
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Project
 from false_greens_rows import ROWS
 from falsegreens import Row
+from gateproject import Project
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])

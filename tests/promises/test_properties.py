@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 from answered import FAILED, NUMBER, example, judged
-from conftest import Project
 from falsegreens import OUTPUTS, verified
+from gateproject import Project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinymodel import HEAD, write_evalset

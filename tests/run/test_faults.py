@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Project, Run
 from falsegreens import OUTPUTS, RECEIPT, conftest, receipt
+from gateproject import Project, Run
 
 from pytest_ftgate.commands.verify import main
 

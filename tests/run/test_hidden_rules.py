@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from gateproject import Project
 
 REQUIRE = "--ft-verdict=require"
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from gateproject import Project
 from tinymodel import settings
 
 from pytest_ftgate.answers import side as asking

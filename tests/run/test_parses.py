@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from conftest import Project
+from gateproject import Project
 
 COUNTING = """
 import os

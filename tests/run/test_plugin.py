@@ -8,7 +8,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from conftest import SHIPPING, OneGate, Project
+from gateproject import SHIPPING, OneGate, Project
 
 
 def test_a_good_model_ships_and_everything_says_so(project: Project) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHIPPING, Project, Run
+from gateproject import SHIPPING, Project, Run
 
 from pytest_ftgate.trust.attempts.ledger import read_ledger
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from conftest import OneGate, Project, Run
+from gateproject import OneGate, Project, Run
 from tinymodel import WORDS, make_base, questions, record, write_evalset, write_jsonl
 
 

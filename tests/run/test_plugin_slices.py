@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project
+from gateproject import Project
 from tinymodel import N, make_adapter, record, write_evalset, write_jsonl
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "tickets"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import SHIPPING, OneGate, Project
+from gateproject import SHIPPING, OneGate, Project
 from tinymodel import BASELINES, HEAD, N, write_evalset
 
 from pytest_ftgate.answers.engine import decode

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import SHIPPING, OneGate, Project
+from gateproject import SHIPPING, OneGate, Project
 from test_plugin_attempts import alone, attempts, judge
 from tinymodel import N
 

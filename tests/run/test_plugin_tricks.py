@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from conftest import SHIPPING, OneGate, Project
+from gateproject import SHIPPING, OneGate, Project
 
 
 def test_other_tests_that_fail_keep_the_model_from_shipping(project: Project) -> None:

@@ -7,7 +7,7 @@ import re
 import textwrap
 
 import pytest
-from conftest import Project
+from gateproject import Project
 
 COUNTING = """
 import os

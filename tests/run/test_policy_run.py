@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import SHIPPING, OneGate, Project
+from gateproject import SHIPPING, OneGate, Project
 
 REQUIRE = "--ft-verdict=require"
 

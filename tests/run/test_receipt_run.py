@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OneGate, Project, Run
+from gateproject import OneGate, Project, Run
 from receipts import make_keys
 
 from pytest_ftgate.trust.receipt.verify import Request, verify

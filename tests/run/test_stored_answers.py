@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from gateproject import Project
 from tinymodel import BASELINES, write_evalset
 
 from pytest_ftgate.answers.store import Store, from_json

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import pytest
-from conftest import SHIPPING, Project, Run
+from gateproject import SHIPPING, Project, Run
 from tinymodel import make_adapter, make_base
 
 from pytest_ftgate import cli

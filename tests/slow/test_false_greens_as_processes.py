@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Project
 from false_greens_rows import ROWS
 from falsegreens import Row
+from gateproject import Project
 
 CASES = [pytest.param(row, (), id=f"{row.name}-alone") for row in ROWS]
 CASES += [pytest.param(row, ("-n", "2"), id=f"{row.name}-workers") for row in ROWS if row.workers]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from gateproject import Project
 from test_stage import KEY, CountingEngine, stage, work
 
 from pytest_ftgate.answers import side as asking

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from answered import FAILED, evalset, example, said, yes
-from conftest import Project
+from gateproject import Project
 from tinymodel import World, settings
 
 from pytest_ftgate import cli

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from gateproject import Project
 from tinymodel import BASELINES, N, write_evalset
 
 from pytest_ftgate.commands.ladder import main

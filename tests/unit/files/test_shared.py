@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from answered import said
-from conftest import Project
+from gateproject import Project
 
 from pytest_ftgate.answers.shared_stage import STAGE_FILE, shared_stage
 from pytest_ftgate.answers.stage import StageResult

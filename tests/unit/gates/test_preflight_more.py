@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from answered import answers_of, evalset, example, gate, yes
-from conftest import Project
+from gateproject import Project
 from tinymodel import write_jsonl
 
 from pytest_ftgate.answers.store import SCHEMA

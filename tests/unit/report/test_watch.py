@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Project
+from gateproject import Project
 
 from pytest_ftgate.answers.stage import Progress
 from pytest_ftgate.report import watch
