@@ -70,8 +70,11 @@ def systems_for(evalset: EvalSet, kinds: Sequence[str]) -> tuple[System, ...]:
     systems: list[System] = []
     if any(row.asks_model for row in rows):
         systems.append(CANDIDATE)
+    wanted = {rung.name for gate in evalset.gates if gate.kind in kinds for rung in evalset.rungs_of(gate)}
     if "rungs" in references:
-        systems += [System(f"baseline:{rung.name}", tuned=False, rung=rung) for rung in evalset.baselines]
+        wanted.update(rung.name for rung in evalset.baselines)
+    rungs = [rung for rung in evalset.baselines if rung.name in wanted]
+    systems += [System(f"baseline:{rung.name}", tuned=False, rung=rung) for rung in rungs]
     if "base" in references:
         systems.append(BASE)
     return tuple(systems)

@@ -19,12 +19,13 @@ from pytest_ftgate.files.json_value import Json
 if TYPE_CHECKING:  # collecting gates needs no scipy
     from pytest_ftgate.stats import GateTest
 
-Reads = Literal["training rows", "format", "scores"]
-"""What a kind judges: the rows that a model was trained on, or of its answers their format or their scores."""
-References = Literal["none", "rungs", "base"]
-"""What the candidate's answers are compared with: nothing, every rung of `baselines`, or the base model."""
-Shown = Literal["leaks", "share", "difference"]
-"""How value and bound are written: examples leaked, a share of the examples, a difference to a reference."""
+Reads = Literal["training rows", "format", "scores", "tokens"]
+"""What a kind judges: the rows that a model was trained on, or the format, scores or numbers of tokens of its answers."""
+References = Literal["none", "rungs", "named rung", "base"]
+"""What the candidate's answers are compared with: nothing, every rung of `baselines`, the one that the option
+`of` of the gate names, or the base model."""
+Shown = Literal["leaks", "share", "difference", "ratio"]
+"""How value and bound are written: examples leaked, a share of the examples, a difference or a ratio to a reference."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.patterns import pattern_problem
 from pytest_ftgate.files.problems import EvalSetError, InputError, Problem
 from pytest_ftgate.files.strictyaml import Document, read_yaml
-from pytest_ftgate.files.wording import brief, listed, shown
+from pytest_ftgate.files.wording import brief, key, listed, shown
 
 EVALSET_SUFFIX = ".eval.yaml"
 
@@ -136,9 +136,7 @@ def _contradictions(document: Document, path: Path) -> list[Problem]:
     if scored and "scorer" not in data:
         what = f"expected a scorer for {listed([f'`{kind}`' for kind in scored])}, found none"
         reading.report(("gates", scored[0]), what, "add `scorer: exact`, or another one")
-    for kind in (kind for kind in gates if KINDS[kind].references == "rungs" and "baselines" not in data):
-        fix = 'add `baselines: {zero_shot: {system: "..."}}`'
-        reading.report(("gates", kind), "expected baselines to beat, found none", fix)
+    _check_rungs(reading)
     check_slices(reading)
     if data.get("early_stop"):
         _check_early_stop(reading, bool(scored))
@@ -146,6 +144,20 @@ def _contradictions(document: Document, path: Path) -> list[Problem]:
         what = f"expected a file name of letters, digits, _ and - up to its first dot, found {brief(path.name)}"
         reading.report((), what, "rename the file, or write `name: ...`")
     return reading.problems
+
+
+def _check_rungs(reading: Reading) -> None:
+    """What gates compare the candidate with must be written."""
+    data = reading.document.data
+    rungs = data.get("baselines", {})
+    for kind, gate in data["gates"].items():
+        references = KINDS[kind].references
+        if references == "rungs" and not rungs:
+            fix = 'add `baselines: {zero_shot: {system: "..."}}`'
+            reading.report(("gates", kind), "expected baselines to beat, found none", fix)
+        elif references == "named rung" and gate["of"] not in rungs:
+            what = f"expected a rung of baselines ({listed([key(name) for name in rungs]) or 'none is written'})"
+            reading.report(("gates", kind, "of"), f"{what}, found {key(gate['of'])}", "name a rung, or add this one")
 
 
 def _check_early_stop(reading: Reading, scored: bool) -> None:

@@ -179,6 +179,12 @@ class EvalSet:
     early_stop: bool = False
     """Whether gates may be decided before the last example, at the price of a stricter test at the last one."""
 
+    def rungs_of(self, gate: GateSpec) -> tuple[Rung, ...]:
+        """The rungs that a gate of this eval set compares the candidate with."""
+        if gate.row.references == "named rung":
+            return tuple(rung for rung in self.baselines if rung.name == gate.options["of"])
+        return self.baselines if gate.row.references == "rungs" else ()
+
     def bounded_slices(self, kind: str) -> tuple[SliceSpec, ...]:
         """Slices whose own bound is part of the gate of this kind: each must be certified for it to pass."""
         return tuple(one for one in self.slices if kind in one.bounds)

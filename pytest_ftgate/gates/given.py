@@ -12,6 +12,7 @@ from pytest_ftgate.answers.prompting import question_text
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
+from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.gates.measure import APPROXIMATE, Levels
 from pytest_ftgate.gates.part_answered import Part
@@ -33,6 +34,8 @@ class GateInput:
     gate: GateSpec
     answers: Answers
     levels: Levels
+    engine: Mapping[str, Json] = field(default_factory=dict)
+    """What the engine says of itself and of the model; {} where no model was run."""
     part: Part | None = None
     """Where the candidate was not asked everything, by plan: `evalset` then holds the examples answered."""
     clusters: tuple[str | None, ...] = field(init=False, compare=False)

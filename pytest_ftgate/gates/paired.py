@@ -14,8 +14,9 @@ from pytest_ftgate.results import Comparison, Verdict
 
 def references_of(given: GateInput) -> list[str]:
     """Names of the Systems that a paired gate compares the candidate with."""
-    names = {"rungs": [f"baseline:{rung.name}" for rung in given.evalset.baselines], "base": ["base"], "none": []}
-    return names[given.gate.row.references]
+    if given.gate.row.references == "base":
+        return ["base"]
+    return [f"baseline:{rung.name}" for rung in given.evalset.rungs_of(given.gate)]
 
 
 def judge_paired(given: GateInput) -> Verdict:

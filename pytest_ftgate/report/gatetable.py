@@ -65,7 +65,8 @@ def _rows(verdict: Verdict) -> list[list[Html | str]]:
         bound = bound_text(verdict.bound, above=False, signed=False) if is_share(verdict) else f"≤ {verdict.bound:.0f}"
         return [[gate, found, "", "", "", bound, n, "", outcome]]
     interval = "" if verdict.interval is None else interval_text(verdict.interval, percent)
-    bound = bound_text(verdict.bound, above=True, signed=False)
+    above = not KINDS[verdict.kind].lower_is_stricter
+    bound = bound_text(verdict.bound, above=above, signed=False)
     p = p_text(verdict.p_value, str(verdict.details.get("method", "")))
     return [[gate, percent(verdict.value), "", "", interval, bound, n, p, outcome]]
 

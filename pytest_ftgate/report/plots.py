@@ -73,13 +73,14 @@ def scale_for(values: Sequence[float], *, low: float, high: float) -> Scale:
     smallest, largest = min(values), max(values)
     margin = 0.06 * max(largest - smallest, 0.05)
     smallest, largest = smallest - margin, largest + margin
-    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (largest - smallest) / s <= 6)
+    steps = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    step = next((s for s in steps if (largest - smallest) / s <= 6), float(math.ceil((largest - smallest) / 5)))
     return Scale(max(low, math.floor(smallest / step) * step), min(high, math.ceil(largest / step) * step), step)
 
 
 def forest_plot(verdicts: Sequence[Verdict]) -> Html:
     """Value, interval and bound of every gate, and of every rung of beats_baseline, by what is measured."""
-    rates, differences, leaks = _strips(verdicts)
+    rates, differences, leaks, ratios = _strips(verdicts)
     unjudged = [v.gate for v in verdicts if v.value is None and "sealed" not in v.details]
     legend = (
         "Dot: measured. Bar: its two-sided 95% interval. Dashed line: the bound; the shaded side is not good enough. "
@@ -91,16 +92,18 @@ def forest_plot(verdicts: Sequence[Verdict]) -> Html:
             "Candidate minus reference, in percentage points", differences, points, low=-1.0, high=1.0, zero=True
         ),
         strip_group("Share of examples found in the training data", leaks, percent, low=0.0, high=1.0, zero=True),
+        strip_group("Candidate by reference", ratios, percent, low=0.0, high=math.inf, zero=True),
     ]
     if unjudged:
         groups.append(el("p", f"Not judged, so not drawn: {', '.join(unjudged)}."))
     return join([*groups, el("p", legend, class_="quiet")])
 
 
-def _strips(verdicts: Sequence[Verdict]) -> tuple[list[Strip], list[Strip], list[Strip]]:
+def _strips(verdicts: Sequence[Verdict]) -> tuple[list[Strip], ...]:
     rates: list[Strip] = []
     differences: list[Strip] = []
     leaks: list[Strip] = []
+    ratios: list[Strip] = []
     for v in verdicts:
         if v.comparisons:
             differences += [
@@ -110,9 +113,11 @@ def _strips(verdicts: Sequence[Verdict]) -> tuple[list[Strip], list[Strip], list
         elif v.value is not None and v.bound is not None and KINDS[v.kind].shown == "leaks":
             units = 1 if is_share(v) else max(1, v.n)
             leaks.append(Strip(v.gate, v.outcome, v.value / units, None, v.bound / units, False))
+        elif v.value is not None and v.bound is not None and KINDS[v.kind].shown == "ratio":
+            ratios.append(Strip(v.gate, v.outcome, v.value, None, v.bound, False))
         elif v.value is not None and v.bound is not None:
             rates.append(Strip(v.gate, v.outcome, v.value, v.interval, v.bound, True))
-    return rates, differences, leaks
+    return rates, differences, leaks, ratios
 
 
 def is_share(verdict: Verdict) -> bool:

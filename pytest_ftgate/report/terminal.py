@@ -169,8 +169,13 @@ def _needs(verdict: Verdict) -> str:
     """The bound of a gate on answers, also of one that was not judged; "" where there is none."""
     if verdict.bound is None:
         return ""
-    forms = {"leaks": "", "share": f">= {verdict.bound:g}", "difference": f"> {verdict.bound:+g}"}
-    return forms[KINDS[verdict.kind].shown]
+    forms = {
+        "leaks": "",
+        "share": f">= {verdict.bound:g}",
+        "difference": f"> {verdict.bound:+g}",
+        "ratio": f"<= {verdict.bound:g}",
+    }
+    return forms[KINDS[verdict.kind].shown].format(verdict.bound)
 
 
 def _slice_row(verdict: Verdict, one: SliceResult) -> list[str]:

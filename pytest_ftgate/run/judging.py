@@ -90,7 +90,7 @@ def judge_gate(
         if not judge_hopeless and (hopeless := hopeless_verdict(evalset, gate, levels.alpha)):
             return hopeless
         result, leaked = stage(), overlaps.leaked(evalset)
-        given = GateInput(evalset, gate, result.generations.get(evalset.name, {}), levels)
+        given = GateInput(evalset, gate, result.generations.get(evalset.name, {}), levels, result.engine)
         given = as_far_as_settled(given, stopped=evalset.name in result.stopped, leaked=bool(leaked))
         return judge_with_leaks(given, leaked)
     except FtgateError as error:

@@ -97,6 +97,8 @@ def _load(candidate: Candidate, settings: Settings) -> Sides:
         "dtype": str(dtype).removeprefix("torch."),
         "quantize": settings.quantize,
         "own_chat_template": tuned_tokenizer.chat_template != base_tokenizer.chat_template,
+        # Said only where it is so: numbers of tokens of the two sides are then of different units.
+        **({"own_tokenizer": True} if tuned_tokenizer.get_vocab() != base_tokenizer.get_vocab() else {}),
     }
     if base_tokenizer.chat_template is None:
         # A base without a template is asked in the candidate's, so that both sides see the same words.
