@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # collecting gates needs no scipy
     from pytest_ftgate.stats import GateTest
 
 Reads = Literal["training rows", "format", "scores", "tokens"]
-"""What a kind judges: the rows that a model was trained on, or the format, scores or numbers of tokens of its answers."""
+"""What a kind judges: the rows that a model was trained on, or format, scores or numbers of tokens of its answers."""
 References = Literal["none", "rungs", "named rung", "base"]
 """What the candidate's answers are compared with: nothing, every rung of `baselines`, the one that the option
 `of` of the gate names, or the base model."""
@@ -170,6 +170,16 @@ _ROWS = (
         test="non_inferiority",
         flips=0.05,
         flips_planned=(0.02, 0.05, 0.10, 0.20),
+    ),
+    # Counted and not estimated: a candidate cannot pass it by luck, so it spends no alpha and is no attempt.
+    KindRow(
+        "cost",
+        (Bound("max_ratio", low_allowed=False, high=None),),
+        lower_is_stricter=True,
+        reads="tokens",
+        shown="ratio",
+        references="named rung",
+        missed=False,
     ),
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from pytest_ftgate.errors import UnknownGateKind
 from pytest_ftgate.evalset.kinds import KINDS
+from pytest_ftgate.gates.cost import judge_cost
 from pytest_ftgate.gates.given import GateInput, too_few
 from pytest_ftgate.gates.paired import judge_paired
 from pytest_ftgate.gates.rates import judge_accuracy, judge_format
@@ -22,6 +23,7 @@ JUDGES: dict[str, Judge] = {
     "accuracy": judge_accuracy,
     "beats_baseline": judge_paired,
     "forgetting": judge_paired,
+    "cost": judge_cost,
 }
 """Kind -> how it is judged. A kind that asks no model is judged from the training rows (`gates/overlap.py`)."""
 

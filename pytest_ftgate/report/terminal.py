@@ -169,12 +169,7 @@ def _needs(verdict: Verdict) -> str:
     """The bound of a gate on answers, also of one that was not judged; "" where there is none."""
     if verdict.bound is None:
         return ""
-    forms = {
-        "leaks": "",
-        "share": f">= {verdict.bound:g}",
-        "difference": f"> {verdict.bound:+g}",
-        "ratio": f"<= {verdict.bound:g}",
-    }
+    forms = {"leaks": "", "share": ">= {:g}", "difference": "> {:+g}", "ratio": "<= {:g}"}
     return forms[KINDS[verdict.kind].shown].format(verdict.bound)
 
 

@@ -103,8 +103,9 @@ def test_a_policy_tightens_every_kind_and_loosens_none(row: KindRow) -> None:
 
 
 def test_what_a_kind_needs_is_what_is_asked() -> None:
-    asked = evalset([example(i) for i in range(3)])
+    made = evalset([example(i) for i in range(3)])
     for row in KINDS.values():
+        asked = replace(made, gates=(GateSpec(row.name, 0.5, {"of": "zero_shot"}, 1),))
         names = [system.name for system in systems_for(asked, [row.name])]
         assert ("candidate" in names) == row.asks_model
         assert ("base" in names) == (row.references == "base")
