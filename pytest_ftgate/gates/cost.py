@@ -31,7 +31,7 @@ class Tokens:
 def judge_cost(given: GateInput) -> Verdict:
     """PASS where the candidate takes at most `max_ratio` times the tokens of the rung, FAIL where it takes more.
 
-    ERROR where an answer is missing, where both sides do not count in one tokenizer, and where a prompt has no tokens.
+    ERROR where an answer is missing, where the sides have two tokenizers, and where an engine does not count.
     """
     names = references_of(given)
     if len(names) != 1:
@@ -45,11 +45,13 @@ def judge_cost(given: GateInput) -> Verdict:
         return error_verdict(given.name, given.gate.kind, summary, fix, reason="TOKENIZER")
     ids = [example.id for example in given.evalset.examples]
     each = {name: [_tokens(given.answers[name][id_]) for id_ in ids] for name in ("candidate", *names)}
-    uncounted = sum(one.prompt < 1 for tokens in each.values() for one in tokens)
+    uncounted = sum(one is None for tokens in each.values() for one in tokens)
     if uncounted or not ids:
-        summary = f"the engine gave no number of prompt tokens for {uncounted} of {len(ids) * len(each)} answers"
-        return error_verdict(given.name, given.gate.kind, summary, "correct the engine", reason="TOKENS", n=len(ids))
-    return _verdict(given, ids, each["candidate"], each[names[0]], names[0])
+        summary = f"the engine did not count the tokens of {uncounted} of {len(ids) * len(each)} prompts and answers"
+        fix = "judge with an engine that sets prompt_tokens and new_tokens, or leave this gate out"
+        return error_verdict(given.name, given.gate.kind, summary, fix, reason="TOKENS", n=len(ids))
+    counted = {name: [one for one in tokens if one is not None] for name, tokens in each.items()}
+    return _verdict(given, ids, counted["candidate"], counted[names[0]], names[0])
 
 
 def _verdict(given: GateInput, ids: list[str], ours: list[Tokens], theirs: list[Tokens], name: str) -> Verdict:
@@ -89,8 +91,11 @@ def _verdict(given: GateInput, ids: list[str], ours: list[Tokens], theirs: list[
     )
 
 
-def _tokens(answer: Generation) -> Tokens:
-    return Tokens(answer.prompt_tokens, len(answer.token_ids))
+def _tokens(answer: Generation) -> Tokens | None:
+    """None where they were not counted: a prompt has at least one token."""
+    if not answer.prompt_tokens or answer.new_tokens is None:
+        return None
+    return Tokens(answer.prompt_tokens, answer.new_tokens)
 
 
 def _sum(tokens: list[Tokens]) -> Tokens:

@@ -26,20 +26,19 @@ class TableEngine:
     asked: list[str] = field(default_factory=list)
     """Systems, once for each request."""
 
-    def encode(self, prompt: AnyPrompt, *, tuned: bool) -> tuple[int, ...]:
+    def _asked(self, prompt: AnyPrompt, tuned: bool) -> tuple[str, int]:
+        """(system, number of the question)"""
         assert isinstance(prompt, ChatPrompt)
         rung = next((m.content for m in prompt.messages if m.role == "system"), "")
-        number = int(prompt.messages[-1].content.split()[1])
         name = f"baseline:{rung}" if rung else "candidate" if tuned else "base"
-        return (sorted(self.table).index(name), number)
+        return name, int(prompt.messages[-1].content.split()[1])
 
     def fingerprint(self, *, tuned: bool) -> str:
         return hashlib.sha256(str(tuned).encode()).hexdigest()
 
     def generate(self, requests: Sequence[Request], *, tuned: bool) -> Iterator[tuple[int, Generation]]:
         for index, request in enumerate(requests):
-            system, number = request.token_ids
-            name = sorted(self.table)[system]
+            name, number = self._asked(request.prompt, tuned)
             self.asked.append(name)
             text = self.table[name][number]
             yield index, text if isinstance(text, Generation) else said(text)
@@ -91,7 +90,9 @@ def run_whole(
         selected, stopping=lambda e, gates: stopping_for(e, gates, used, overlaps.leaked) if stops else None
     )
     engine = TableEngine(table)
-    result = run_stage(work, engine, store_root=None, cache="off", report=lambda progress: None, chunk=chunk)
+    result = run_stage(
+        work, engine, store_root=None, store_key=None, cache="off", report=lambda progress: None, chunk=chunk
+    )
     search: Any = overlaps
     return {
         one.kind: judge_gate(asked, one, search, used, lambda: result, judge_hopeless=True) for one in asked.gates

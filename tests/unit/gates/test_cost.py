@@ -77,6 +77,8 @@ def test_few_examples_and_copies_of_one_are_counted_too() -> None:
         ([took(8, 2)] * 2, [took(90, 10), FAILED], {}, "GENERATION"),
         ([took(8, 2)] * 2, [took(90, 10), took(0, 10)], {}, "TOKENS"),
         ([took(0, 2)] * 2, [took(90, 10)] * 2, {}, "TOKENS"),
+        ([Generation("yes", (), "stop")] * 2, [took(90, 10)] * 2, {}, "TOKENS"),
+        ([Generation("yes", (), "stop", 8)] * 2, [took(90, 10)] * 2, {}, "TOKENS"),
         ([took(8, 2)] * 2, [took(90, 10)] * 2, {"engine": {"own_tokenizer": True}}, "TOKENIZER"),
     ],
 )
