@@ -8,7 +8,7 @@ from wholerun import asked_set, run_whole
 
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.gates.part_answered import Part, Settled
-from pytest_ftgate.results import Comparison
+from pytest_ftgate.results import Comparison, Score
 
 SIZES = (20, 23, 37, 101, 203, 333, 1000)
 BOUNDS = {"format": 0.8, "accuracy": 0.8, "beats_baseline": 0.05, "forgetting": 0.05}
@@ -79,3 +79,12 @@ def test_x1_what_is_planned_from_a_part_adds_up(gains: int, losses: int, n: int,
     found = Part(planned, n, Settled("INCONCLUSIVE", {}, n)).planned_pair(measured)
     assert min(found.gains, found.losses, found.ties) >= 0
     assert found.gains + found.losses + found.ties == found.n == planned
+
+
+def test_x2_a_score_between_0_and_1_settles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a scorer that is said to give 0 or 1: rounded down, it would settle a FAIL before the set is answered."""
+    half = Score(0.9, "yes", "")
+    monkeypatch.setattr("pytest_ftgate.gates.curtailment.make_scorer", lambda *args, **more: lambda *asked: half)
+    _, result = run_whole(asked_set(64, {"accuracy": 0.5}), {"candidate": ["yes"] * 64}, chunk=8)
+    assert not result.stopped
+    assert len(result.generations["set"]["candidate"]) == 64
