@@ -179,6 +179,10 @@ class EvalSet:
     early_stop: bool = False
     """Whether gates may be decided before the last example, at the price of a stricter test at the last one."""
 
+    def gate(self, kind: str) -> GateSpec:
+        """Its gate of this kind. Raises KeyError where it has none."""
+        return {gate.kind: gate for gate in self.gates}[kind]
+
     def rungs_of(self, gate: GateSpec) -> tuple[Rung, ...]:
         """The rungs that a gate of this eval set compares the candidate with."""
         if gate.row.references == "named rung":

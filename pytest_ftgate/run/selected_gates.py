@@ -12,6 +12,7 @@ from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError
+from pytest_ftgate.run.gate_in_force import GateInForce
 from pytest_ftgate.run.session import Session
 from pytest_ftgate.run.stored import STORE
 
@@ -24,18 +25,10 @@ if TYPE_CHECKING:
 Gates = Sequence[tuple[EvalSet, GateSpec]]
 
 
-def _in_force(session: Session, gates: Gates, shared: Path) -> list[tuple[EvalSet, GateSpec, Levels]]:
+def _in_force(session: Session, gates: Gates, shared: Path) -> list[GateInForce]:
     """The gates that may be judged in this attempt, with the bounds and levels that hold for them."""
-    from pytest_ftgate.trust.attempts.counting import is_counted
-    from pytest_ftgate.trust.attempts.verdicts import refuse
-
-    found = []
-    for evalset, gate in gates:
-        strict = session.subset.of(session.held(evalset))
-        used = next(each for each in strict.gates if each.kind == gate.kind)
-        if not (is_counted(gate.kind) and refuse(session.attempt(evalset, shared), evalset, used)):
-            found.append((strict, used, session.levels(evalset, shared)))
-    return found
+    found = [session.in_force(evalset, gate, shared) for evalset, gate in gates]
+    return [force for force in found if not force.refused]
 
 
 def before(session: Session, gates: Gates, shared: Path) -> list[str]:
@@ -58,7 +51,7 @@ def before(session: Session, gates: Gates, shared: Path) -> list[str]:
         return found.flip_rate if found else 0.0
 
     try:
-        known = [(evalset, gate, levels.alpha) for evalset, gate, levels in _in_force(session, gates, shared)]
+        known = [(g.evalset, g.used, g.levels.alpha) for g in _in_force(session, gates, shared)]
     except FtgateError as error:  # the gates say so again, as ERRORs
         return [*said, f"ftgate: {error}"]
     return [*said, *warnings_before(known, noise=noise, judge_hopeless=session.judge_hopeless)]
@@ -89,7 +82,8 @@ def run_stage(
 
     def compute() -> StageResult:
         chosen = []
-        for evalset, gate, left in _in_force(session, gates, shared):
+        for force in _in_force(session, gates, shared):
+            evalset, gate, left = force.evalset, force.used, force.levels
             levels[evalset.name] = left
             needed = needs_answers(evalset, gate, left.alpha, judge_hopeless=session.judge_hopeless)
             if needed or session.subset.is_part:  # its answers are what a part is asked for

@@ -26,6 +26,7 @@ from pytest_ftgate.files.wording import shown
 from pytest_ftgate.gates.decision import EXIT_CODES
 from pytest_ftgate.model.base_digests import CACHE_FILE, Memory
 from pytest_ftgate.model.identity import Candidate, check_recorded_files, resolve_candidate
+from pytest_ftgate.run.gate_in_force import GateInForce
 from pytest_ftgate.run.inifile import check_rootdir
 from pytest_ftgate.run.outputs import clear_outputs, receipt_settings
 from pytest_ftgate.run.stored import STORE, cache_mode, refuse_committed_answers
@@ -162,45 +163,47 @@ class Session:
         gates = tuple(tightened(gate, name, self.policy, len(evalset.examples)) for gate, name in names)
         return replace(evalset, gates=gates)
 
+    def in_force(self, evalset: EvalSet, gate: GateSpec, shared: Path) -> GateInForce:
+        """The gate as it is judged. Raises FtgateError where it cannot be known which attempt this is."""
+        strict = self.subset.of(self.held(evalset))
+        attempt = self.attempt(evalset, shared) if gate.row.counted else None
+        return GateInForce(strict, gate, strict.gate(gate.kind), attempt, self.levels(evalset, shared))
+
     def judge(
         self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult], shared: Path
     ) -> Verdict:
         """The Verdict of one gate, held to the policy, at the level that is left for this attempt."""
         from pytest_ftgate.gates.given import error_verdict
         from pytest_ftgate.run.judging import judge_gate
-        from pytest_ftgate.trust.attempts.counting import is_counted
-        from pytest_ftgate.trust.attempts.verdicts import keep_result, refuse, say_used_up, seal
+        from pytest_ftgate.trust.attempts.verdicts import keep_result, say_used_up, seal
 
         name = gate_name(evalset.name, gate.kind)
         if self.policy_changed:
             why = "policy or eval sets were changed while the run was starting"
             return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")
-        strict = self.subset.of(self.held(evalset))
-        used = next(each for each in strict.gates if each.kind == gate.kind)
         try:
-            attempt = self.attempt(evalset, shared) if is_counted(gate.kind) else None
-            levels = self.levels(evalset, shared)
+            force = self.in_force(evalset, gate, shared)
         except FtgateError as error:
             return error_verdict(name, gate.kind, error.message, error.fix, reason=type(error).__name__)
-        if attempt is not None and (refused := refuse(attempt, evalset, used)):
+        if refused := force.refused:
             return refused
         verdict = judge_gate(
-            strict,
-            used,
+            force.evalset,
+            force.used,
             overlaps,
-            levels,
+            force.levels,
             stage,
             corroborate=self.corroborate,
             judge_hopeless=self.judge_hopeless,
         )
-        verdict = settle(self.policy.policy, gate, used, verdict)
-        if attempt is not None and not self.subset.is_part:  # what a part shows is no result of the whole
-            verdict = keep_result(verdict, attempt)
+        verdict = settle(self.policy.policy, gate, force.used, verdict)
+        if force.attempt is not None and not self.subset.is_part:  # what a part shows is no result of the whole
+            verdict = keep_result(verdict, force.attempt)
         if evalset.attempts.feedback == "sealed":
             verdict = seal(verdict)
-        if attempt is None or self.subset.is_part:
+        if force.attempt is None or self.subset.is_part:
             return verdict
-        return say_used_up(verdict, attempt, used, alpha=self.alpha)
+        return say_used_up(verdict, force.attempt, force.used, alpha=self.alpha)
 
 
 VERDICT_PROPERTY = "ftgate.verdict"
