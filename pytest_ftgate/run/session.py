@@ -142,10 +142,8 @@ class Session:
         """The Verdict of a gate that another plugin marked as expected to fail."""
         from pytest_ftgate.gates.given import error_verdict
 
-        name = gate_name(evalset.name, gate.kind)
-        return error_verdict(
-            name, gate.kind, "a gate cannot be expected to fail", "remove the xfail mark", reason="XFAIL"
-        )
+        name, why = gate_name(evalset.name, gate.kind), "a gate cannot be expected to fail"
+        return error_verdict(name, gate.kind, why, "remove the xfail mark", reason="XFAIL")
 
     @property
     def evalset_names(self) -> tuple[str, ...]:

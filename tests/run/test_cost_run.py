@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Project
+from gateproject import Project
 
 COST = "  cost: {{max_ratio: {ratio}, of: {of}}}\n"
 
