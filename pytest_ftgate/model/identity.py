@@ -8,37 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from pytest_ftgate.errors import IdentityError
-from pytest_ftgate.files.digests import BASE_PATTERNS, directory_digests, is_named_by
+from pytest_ftgate.files.digests import BASE_PATTERNS, directory_digests, is_named_by, matching_files
 from pytest_ftgate.files.hashed_files import Hashed
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError
-from pytest_ftgate.files.strictjson import read_json
-from pytest_ftgate.files.wording import brief
+from pytest_ftgate.files.sanitise import visible
+from pytest_ftgate.files.wording import listed
+from pytest_ftgate.model.adapter import CONFIG as ADAPTER_CONFIG
+from pytest_ftgate.model.adapter import WEIGHTS, AdapterFolder
 from pytest_ftgate.model.base_digests import Memory, base_digests
-from pytest_ftgate.model.directory import counted_files
+from pytest_ftgate.model.folder import check_pointers, check_sizes, unneeded
 from pytest_ftgate.model.manifest import Manifest, read_manifest
-from pytest_ftgate.model.safetensors_header import Tensor, check_shards, read_header, read_headers
+from pytest_ftgate.model.own_files import check_fits, check_own_files, is_adapter
+from pytest_ftgate.model.safetensors_header import check_shards, read_headers
 
 HUB_BASE = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
-REFUSED_KEYS = ("auto_mapping", "megatron_config", "layer_replication")
-NAMES = ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern", "target_parameters")
-"""Keys that peft matches as regular expressions, or as ends of names."""
 ANSWERING = (*BASE_PATTERNS, "adapter_config.json")
 """Files of the candidate that decide what it answers."""
-MAX_RANK = 4096
-NUMBERS: Mapping[str, float] = {"rank_pattern": MAX_RANK, "alpha_pattern": 1e6}
-"""Keys whose own keys peft matches as regular expressions, and the largest value that is sensible."""
-MODULE_NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,10 @@ class Candidate:
     """Where digests of bases are remembered; None: read in full every time."""
     rehash: bool = False
     """Whether what is remembered does not count."""
+    notes: tuple[str, ...] = ()
+    """What is odd about its files and does not keep it from being judged, one printable sentence each."""
+    named_base: str = ""
+    """Another base than this one, which the adapter's own config names; "" where it names this one, or none."""
 
     def read_base(self) -> dict[str, str]:
         """File name -> sha256 of the base directory, as it is now. Raises OSError."""
@@ -108,10 +107,15 @@ class Candidate:
     @property
     def base_revision(self) -> tuple[str, str | None]:
         """(hub id, commit) where the base lies in the hub cache, else (name of its directory, None)."""
-        snapshots = self.base_path.parent
-        if snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--"):
-            return snapshots.parent.name.removeprefix("models--").replace("--", "/"), self.base_path.name
-        return self.base_path.name, None
+        return _from_snapshot(self.base_path)
+
+    @property
+    def trained_form(self) -> str:
+        """`nf4` where the record says that it was trained on a base in 4 bits, else `none`: the form to judge."""
+        if self.manifest is None:
+            return "none"
+        in_4_bits = self.manifest.method == "qlora" or bool(self.manifest.hyperparameters.get("quantization"))
+        return "nf4" if in_4_bits else "none"
 
     def digest(self, *, tuned: bool) -> str:
         """One sha256 for a side; the candidate's covers its base as well."""
@@ -127,6 +131,13 @@ class Candidate:
             "base_digest": self.digest(tuned=False),
             "training_known": self.manifest is not None,
         }
+
+
+def _from_snapshot(base: Path) -> tuple[str, str | None]:
+    snapshots = base.parent
+    if snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--"):
+        return snapshots.parent.name.removeprefix("models--").replace("--", "/"), base.name
+    return base.name, None
 
 
 def side_digest(base: Mapping[str, str], files: Mapping[str, str]) -> str:
@@ -158,30 +169,71 @@ def resolve_candidate(
             f"--ft-model={model} {what}; expected the directory of an adapter or a full model",
             fix=f"give an existing directory{_nearby(path)}",
         )
+    kind = _kind(path, model)
+    check_own_files(path)
     try:
         manifest = read_manifest(path)
     except InputError as error:
         raise IdentityError(str(error), fix="train again, or remove ftgate.json and give --ft-base") from None
+    notes = [f"{listed(others, limit=4)} in {path.name}: no loader needs it" for others in [_unneeded(path)] if others]
+    if manifest is not None and (missing := unrecorded(path, manifest)):
+        notes.append(f"ftgate.json of {path.name} does not vouch for {listed(missing, limit=3)}: it counts as none")
+        manifest = None
+    base_path = _base_path(base, manifest, path, directory)
+    named = ""
+    if kind == "adapter":
+        adapter = AdapterFolder(path)
+        check_fits(adapter, read_headers(base_path), base_path)
+        named = other_base(adapter, base_path, base) if manifest is None else ""
+    if named:
+        notes.append(f"adapter_config.json of {path.name} names another base ({named}) than {base_path.name}")
     has_tokenizer = any((path / name).is_file() for name in TOKENIZER_FILES)
-    if (path / "adapter_config.json").is_file():
-        _check_is_one(path)
-        base_path = _base_path(base, manifest, path, directory)
-        _check_adapter(path, base_path)
-        candidate = Candidate(path, "adapter", base_path, manifest, has_tokenizer, base_cache, rehash)
-    elif (path / "config.json").is_file():
-        base_path = _base_path(base, manifest, path, directory)
-        check_shards(path)
-        candidate = Candidate(path, "model", base_path, manifest, has_tokenizer, base_cache, rehash)
-    else:
-        inside = sorted(p.parent.name for p in path.glob("*/adapter_config.json"))
-        fix = f"choose one of the adapters inside it: {', '.join(inside[:5])}" if inside else "check the path"
-        raise IdentityError(
-            f"--ft-model={model} holds neither adapter_config.json (an adapter) nor config.json (a full model)", fix=fix
-        )
-    counted_files(path)  # refuses what could be one thing to us and another to a loader
+    candidate = Candidate(
+        path, kind, base_path, manifest, has_tokenizer, base_cache, rehash, notes=tuple(notes), named_base=named
+    )
     if prove_base:
         check_recorded_files(candidate)
     return candidate
+
+
+def _kind(path: Path, model: str) -> Literal["adapter", "model"]:
+    if is_adapter(path):
+        return "adapter"
+    if (path / "config.json").is_file():
+        return "model"
+    check_pointers(path)
+    if (path / WEIGHTS).is_file():
+        raise IdentityError(f"{path.name} holds {WEIGHTS}, and no {ADAPTER_CONFIG}", fix="copy or download it again")
+    inside = sorted(p.parent.name for p in path.glob("*/adapter_config.json"))
+    fix = f"choose one of the adapters inside it: {', '.join(inside[:5])}" if inside else "check the path"
+    raise IdentityError(
+        f"--ft-model={model} holds neither adapter_config.json (an adapter) nor config.json (a full model)", fix=fix
+    )
+
+
+def _unneeded(path: Path) -> list[str]:
+    return [visible(name, limit=80) for name in unneeded(path)]
+
+
+def unrecorded(path: Path, manifest: Manifest) -> list[str]:
+    """Files that make the candidate what it is and of which its record says nothing: such a record could be anyone's.
+
+    Raises OSError.
+    """
+    deciding = matching_files(path, (ADAPTER_CONFIG if is_adapter(path) else "config.json", "*.safetensors"))
+    return [name for name in deciding if name not in manifest.weights]
+
+
+def other_base(adapter: AdapterFolder, base_path: Path, option: str | None) -> str:
+    """The base that adapter_config.json names, printable, where it is not the given one by its name; else ""."""
+    named = adapter.config.get("base_model_name_or_path")
+    if not isinstance(named, str) or not named.strip("/. "):
+        return ""
+    hub = HUB_BASE.fullmatch(option) if option else None
+    names = {hub["id"] if hub else base_path.name, _from_snapshot(base_path)[0]}
+    last = PurePosixPath(named.replace("\\", "/")).name.casefold()
+    same = any(last == PurePosixPath(name).name.casefold() for name in names)
+    return "" if same else visible(named, limit=80)
 
 
 def resolve_base(base: str, directory: Path) -> Candidate:
@@ -190,21 +242,11 @@ def resolve_base(base: str, directory: Path) -> Candidate:
     return Candidate(path, "base", path, None, False)
 
 
-def _check_is_one(path: Path) -> None:
-    """An adapter's directory holds no full model as well: which of the two ships would depend on who loads it."""
-    models = (*path.glob("model*.safetensors"), *path.glob("pytorch_model*.bin"), *path.glob("consolidated*"))
-    if whole := sorted(p.name for p in models):
-        raise IdentityError(
-            f"{path.name} holds both an adapter and the weights of a full model ({', '.join(whole[:3])})",
-            fix="keep them in two directories, and judge the one that ships",
-        )
-
-
 def _resolved(directory: Path, name: str, option: str) -> Path:
     try:
         path = (directory / name).resolve()
         path.is_dir()
-    except (OSError, ValueError) as error:  # a name that no file system takes
+    except (OSError, ValueError, RuntimeError) as error:  # a name that no file system takes; links in a circle
         raise IdentityError(f"{option}={name[:60]!r} cannot be a path", fix="give an existing directory") from error
     return path
 
@@ -246,7 +288,10 @@ def _base_path(
             f"{source} holds an adapter (adapter_config.json) besides the base: the base would not be the base",
             fix="move the adapter out of that directory, or give the bare base with --ft-base=DIRECTORY",
         )
+    check_pointers(found)
     check_shards(found)
+    read_headers(found)
+    check_sizes(found)
     return found
 
 
@@ -294,96 +339,3 @@ def check_recorded_files(candidate: Candidate) -> None:
             f"differ from what ftgate.json records ({manifest.base.id})",
             fix="give the base it was trained on with --ft-base, or train it again on this one",
         )
-
-
-def _check_adapter(path: Path, base_path: Path) -> None:
-    config = _adapter_config(path)
-    rank = config.get("r")
-    tensors = read_header(_weights_file(path))
-    if not tensors:
-        raise IdentityError(f"{path.name}/adapter_model.safetensors holds no tensor", fix="train the adapter again")
-    whole = sorted(name for name, tensor in tensors.items() if not tensor.floating)
-    if whole:
-        raise IdentityError(
-            f"{path.name}/adapter_model.safetensors: tensor {whole[0][:80]!r} is stored as {tensors[whole[0]].dtype}, "
-            "expected 16, 32 or 64 bit floating point",
-            fix="save the adapter as it was trained",
-        )
-    if type(rank) is not int or not 0 < rank <= MAX_RANK:
-        raise IdentityError(
-            f"adapter_config.json: r is {brief(rank)}, expected 1..{MAX_RANK}", fix="train the adapter again"
-        )
-    _check_fits(tensors, read_headers(base_path), path, base_path)
-
-
-def _adapter_config(path: Path) -> dict[str, Any]:
-    try:
-        config = read_json(path / "adapter_config.json")
-    except InputError as error:
-        raise IdentityError(str(error), fix="train the adapter again, or restore the file") from None
-    if not isinstance(config, dict):
-        raise IdentityError("adapter_config.json is not an object", fix="train the adapter again")
-    if config.get("peft_type") != "LORA":
-        raise IdentityError(
-            f"adapter_config.json: peft_type is {str(config.get('peft_type'))[:40]!r}; only LORA can be judged",
-            fix="train a LoRA adapter, or merge it and judge the full model directory",
-        )
-    refused = [key for key in REFUSED_KEYS if config.get(key)]
-    if refused:
-        raise IdentityError(f"adapter_config.json uses {', '.join(refused)}, which is refused", fix="train without it")
-    alpha = config.get("lora_alpha")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha <= 0:
-        raise IdentityError(f"adapter_config.json: lora_alpha is {brief(alpha)}, expected > 0", fix="train it again")
-    for key in NAMES:
-        names = config.get(key) or []
-        _check_names(key, [names] if isinstance(names, str) else names)
-    for key, largest in NUMBERS.items():
-        numbers = config.get(key) or {}
-        if not isinstance(numbers, dict) or not all(_is_between(n, largest) for n in numbers.values()):
-            raise IdentityError(
-                f"adapter_config.json: {key} is not a mapping of module names to numbers above 0, at most {largest:g}",
-                fix="train the adapter again",
-            )
-        _check_names(key, list(numbers))
-    return config
-
-
-def _check_names(key: str, names: Any) -> None:
-    if not isinstance(names, list) or not all(isinstance(n, str) and MODULE_NAME.fullmatch(n) for n in names):
-        raise IdentityError(
-            f"adapter_config.json: {key} is not a list of plain module names (a pattern can hang the loader)",
-            fix="list the module names, for instance q_proj, v_proj",
-        )
-
-
-def _is_between(value: Any, largest: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= largest
-
-
-def _weights_file(path: Path) -> Path:
-    found = path / "adapter_model.safetensors"
-    if found.is_file():
-        return found
-    pickled = path / "adapter_model.bin"
-    if pickled.is_file():
-        raise IdentityError(
-            f"{path.name} holds adapter_model.bin, a pickle, which can run code when it is loaded",
-            fix="save it as safetensors: model.save_pretrained(..., safe_serialization=True)",
-        )
-    raise IdentityError(f"{path.name} holds no adapter_model.safetensors", fix="finish or repeat the training run")
-
-
-def _check_fits(adapter: Mapping[str, Tensor], base: Mapping[str, Tensor], path: Path, base_path: Path) -> None:
-    """LoRA shapes agree with the base weights that they are added to (module names that differ are peft's to judge)."""
-    for name, tensor in adapter.items():
-        module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
-        weight = base.get(f"{module}.weight")
-        if weight is None or len(weight.shape) != 2 or not weight.floating or part not in ("A.weight", "B.weight"):
-            continue
-        side, want = (tensor.shape[-1], weight.shape[1]) if part[0] == "A" else (tensor.shape[0], weight.shape[0])
-        if side != want:
-            raise IdentityError(
-                f"{path.name} does not fit {base_path.name}: {module[:80]} is {list(weight.shape)} in the base, and "
-                f"the adapter expects {side} where the base has {want}",
-                fix="give the base that the adapter was trained on with --ft-base",
-            )

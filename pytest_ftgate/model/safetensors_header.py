@@ -16,10 +16,12 @@ from typing import TypeGuard
 
 from pytest_ftgate.errors import IdentityError
 from pytest_ftgate.files.problems import InputError
-from pytest_ftgate.files.strictjson import loads
+from pytest_ftgate.files.strictjson import loads, read_json
 
-MAX_HEADER = 100_000_000
-"""Bytes; the limit of the reference implementation."""
+MAX_HEADER = 8 * 2**20
+"""Bytes. The reference implementation takes 100 MB, and then works for minutes on what no training run writes."""
+MAX_TENSORS = 50_000
+"""In one file; the largest models have some thousands in each."""
 FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 OTHER_BYTES = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1, "U16": 2, "U32": 4, "U64": 8}
 OTHER_BYTES |= {"F8_E4M3": 1, "F8_E5M2": 1}
@@ -37,6 +39,11 @@ class Tensor:
         """Whether it is stored in 16, 32 or 64 bit floating point."""
         return self.dtype in FLOAT_BYTES
 
+    @property
+    def bytes(self) -> int:
+        """Size of its data."""
+        return prod(self.shape) * (FLOAT_BYTES | OTHER_BYTES)[self.dtype]
+
 
 def read_headers(directory: Path) -> dict[str, Tensor]:
     """All tensors of a model directory's safetensors files; {} where it has none. Raises IdentityError."""
@@ -53,8 +60,8 @@ def check_shards(directory: Path) -> None:
     """
     for path in sorted(directory.glob("*.safetensors.index.json")):
         try:
-            index = loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, InputError, OSError) as error:
+            index = read_json(path)
+        except InputError as error:
             raise _damaged(path, f"cannot be read ({str(error)[:80]})", "train or copy it again") from None
         shards = index.get("weight_map") if isinstance(index, dict) else None
         if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
@@ -63,6 +70,8 @@ def check_shards(directory: Path) -> None:
             if not re.fullmatch(r"[^/\\]+\.safetensors", name):
                 fix = "put the safetensors files beside the index, and name them there"
                 raise _damaged(path, f"leads to {name[:80]!r}, expected a safetensors file beside it", fix)
+            if not (directory / name).is_file():
+                raise _damaged(path, f"names {name[:80]!r}, and there is no such file", "copy or download it again")
 
 
 def read_header(path: Path) -> dict[str, Tensor]:
@@ -75,9 +84,14 @@ def read_header(path: Path) -> dict[str, Tensor]:
         if len(start) < 8:
             raise _damaged(path, f"has {size} bytes, too few for a header", "train or copy it again")
         (length,) = struct.unpack("<Q", start)
-        if length > min(MAX_HEADER, size - 8):
-            raise _damaged(path, "says that its header is longer than the file", "train or copy it again")
+        if length > size - 8:
+            raise _damaged(path, "is cut off: it says that its header is longer than the file", "copy it again")
+        if length > MAX_HEADER:
+            what = f"has a header of {length:,} bytes; at most {MAX_HEADER:,} are read ({MAX_TENSORS:,} tensors)"
+            raise _damaged(path, what, "save it without metadata, or in several files")
         raw = file.read(length)
+    if (tensors := raw.count(b'"dtype"')) > MAX_TENSORS:
+        raise _damaged(path, f"holds {tensors:,} tensors; at most {MAX_TENSORS:,} are read", "save several files")
     try:
         header = loads(raw.decode("utf-8"))
     except (UnicodeDecodeError, InputError, ValueError) as error:
@@ -85,7 +99,18 @@ def read_header(path: Path) -> dict[str, Tensor]:
     if not isinstance(header, dict):
         raise _damaged(path, "has a header that is not an object", "train or copy it again")
     header.pop("__metadata__", None)
-    return {name: _tensor(path, name, entry, size - 8 - length) for name, entry in header.items()}
+    found = {name: _tensor(path, name, entry, size - 8 - length) for name, entry in header.items()}
+    _check_size(path, sum(tensor.bytes for tensor in found.values()), size - 8 - length)
+    return found
+
+
+def _check_size(path: Path, declared: int, found: int) -> None:
+    """What no tensor claims would be hashed to its end, and could be anything."""
+    if declared < found:
+        what = f"is larger than its tensors: they take {declared:,} bytes, and {found:,} follow its header"
+        raise _damaged(path, what, "train or copy it again")
+    if declared > found:
+        raise _damaged(path, "is cut off, or its tensors overlap", "train or copy it again")
 
 
 def _tensor(path: Path, name: str, entry: object, data: int) -> Tensor:

@@ -15,7 +15,7 @@ from pytest_ftgate.answers.engine.hf import HFEngine
 from pytest_ftgate.answers.engine.hf_load import Settings
 from pytest_ftgate.answers.stage import StageResult, Work, run_stage
 from pytest_ftgate.evalset.loader import load_evalset
-from pytest_ftgate.files.digests import base_digests, file_sha256
+from pytest_ftgate.files.digests import base_digests, directory_digests, file_sha256
 from pytest_ftgate.model.identity import Candidate, resolve_candidate
 from pytest_ftgate.model.manifest import BaseRecord, Manifest, TrainingFile, write_manifest
 
@@ -27,6 +27,8 @@ TEMPLATE = (
 SENTENCE = "the a red green blue small big car house tree is on under near old new say name which what number of"
 WORDS = SENTENCE.split()
 CONTEXT = 256
+VOUCHED = ("adapter_config.json", "config.json", "*.safetensors")
+"""Files whose digests a trainer records."""
 N = 60
 """Examples in each eval set: enough to certify the bounds used here, few enough for a tenth of a second."""
 
@@ -102,7 +104,17 @@ def record(adapter: Path, base: Path, training: Sequence[Path] = ()) -> Path:
     """The adapter with an ftgate.json, as the trainer would have written it."""
     files = tuple(TrainingFile(_relative(p, adapter), file_sha256(p), _rows(p)) for p in training)
     local = BaseRecord(base.name, _relative(base, adapter), None, base_digests(base))
-    return write_manifest(adapter, Manifest(1, local, files, None, 0, "lora", {}, {}, ())).parent
+    made = Manifest(1, local, files, None, 0, "lora", {}, {}, (), directory_digests(adapter, VOUCHED))
+    return write_manifest(adapter, made).parent
+
+
+def vouch(adapter: Path) -> None:
+    """Let its ftgate.json, where it has one, stand for the files as they are now."""
+    path = adapter / "ftgate.json"
+    if path.is_file():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["weights"] = directory_digests(adapter, VOUCHED)
+        path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _relative(path: Path, start: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from falsegreens import Row, conftest, edit, together
 from gateproject import Project
-from tinymodel import SPECIAL, make_adapter, make_base, make_tokenizer, record
+from tinymodel import SPECIAL, make_adapter, make_base, make_tokenizer, record, vouch
 
 WEIGHTS = "adapter_model.safetensors"
 JUDGED = "could not be judged"
@@ -36,7 +36,13 @@ def recorded(project: Project) -> None:
 
 
 def config(**changes: Any) -> Callable[[Project], None]:
-    return lambda project: edit(project.root / "runs" / "good" / "adapter_config.json", **changes)
+    """Settings changed and, as a trainer would have left it, the record in step with them."""
+
+    def apply(project: Project) -> None:
+        edit(project.root / "runs" / "good" / "adapter_config.json", **changes)
+        vouch(project.root / "runs" / "good")
+
+    return apply
 
 
 def spoiled(value: float) -> Callable[[dict[str, Any]], dict[str, Any]]:

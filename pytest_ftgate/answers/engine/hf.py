@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from pytest_ftgate.answers.engine import decode, hf_load, labels, memory, plain, support
+from pytest_ftgate.answers.engine import decode, embedding, hf_load, labels, memory, plain, quantised, support
 from pytest_ftgate.answers.engine.hf_prompts import (
     at_stop,
     cannot_be_asked,
@@ -41,7 +41,6 @@ def make(candidate: Candidate, settings: EngineSettings) -> HFEngine:
 
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
-QUANTIZE_PACKAGES: Mapping[str, tuple[str, ...]] = {"none": (), "nf4": ("bitsandbytes",)}
 DECODE_VERSION = 3
 """Goes into the fingerprint: to be raised with every change that can change a text or a log-probability."""
 OVERHEAD_A_TOKEN, MOST_STEPS, FEWEST_STEPS = 8, 64, 16
@@ -96,7 +95,7 @@ class HFEngine:
             ids = chat_ids(tokenizer, prompt, owner)
         else:
             ids = tuple(tokenizer(prompt.text)["input_ids"])
-        known = self._sides.tuned.get_input_embeddings().num_embeddings
+        known = len(embedding.table(self._sides.tuned))
         if tuned and ids and max(ids) >= known:
             raise IdentityError(
                 f"the tokenizer of {owner} has more tokens than the model ({max(ids)} is not below {known})",
@@ -108,7 +107,7 @@ class HFEngine:
         """sha256 over weights, runtime and versions of one side."""
         content = {
             "weights": self._candidate.digest(tuned=tuned),
-            "settings": [self._sides.facts["dtype"], self._settings.quantize],
+            "settings": [self._sides.facts["dtype"], self._sides.facts["quantize" if tuned else "base_quantize"]],
             "device": self._sides.facts["device"],
             "end": sorted(self._end_ids(tuned=tuned)),
             "decode": [DECODE_VERSION, not self._unshared],
@@ -259,4 +258,6 @@ class HFEngine:
         return [str(self._sides.tuned_tokenizer.decode([token])) for token in sorted(own)]
 
     def _versions(self) -> dict[str, str]:
-        return {name: version(name) for name in (*PACKAGES, *QUANTIZE_PACKAGES[self._settings.quantize])}
+        forms = {part for key in ("quantize", "base_quantize") for part in str(self._sides.facts[key]).split("+")}
+        used = sorted({quantised.PACKAGES[form] for form in forms if form in quantised.PACKAGES})
+        return {name: version(name) for name in (*PACKAGES, *used)}

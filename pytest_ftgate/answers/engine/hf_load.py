@@ -13,15 +13,15 @@ import gc
 import importlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_ftgate.answers.engine import memory
+from pytest_ftgate.answers.engine import embedding, memory
+from pytest_ftgate.answers.engine.hf_adapter import put_adapter, read_back
+from pytest_ftgate.answers.engine.quantised import form_of
 from pytest_ftgate.errors import EngineError, FtgateError, IdentityError
 from pytest_ftgate.files.json_value import Json
-from pytest_ftgate.files.strictjson import read_json
-from pytest_ftgate.files.wording import brief
 from pytest_ftgate.model.identity import Candidate, check_recorded_files
 
 PROBES, PROBE_TOKENS = 4, 24
@@ -95,7 +95,6 @@ def _load(candidate: Candidate, settings: Settings) -> Sides:
         "device": _device_name(device),
         "device_type": device.type,
         "dtype": str(dtype).removeprefix("torch."),
-        "quantize": settings.quantize,
         "own_chat_template": tuned_tokenizer.chat_template != base_tokenizer.chat_template,
         # Said only where it is so: numbers of tokens of the two sides are then of different units.
         **({"own_tokenizer": True} if tuned_tokenizer.get_vocab() != base_tokenizer.get_vocab() else {}),
@@ -103,24 +102,34 @@ def _load(candidate: Candidate, settings: Settings) -> Sides:
     if base_tokenizer.chat_template is None:
         # A base without a template is asked in the candidate's, so that both sides see the same words.
         base_tokenizer.chat_template = tuned_tokenizer.chat_template
+    facts["quantize"] = facts["base_quantize"] = form_of(base)
     if candidate.kind == "base":
         return Sides(base, base, base_tokenizer, base_tokenizer, {**facts, "base": "loaded alone"})
     if candidate.kind == "model":
         tuned = _load_model(candidate.path, device, dtype, settings.quantize)
-        facts["base"] = "loaded separately"
-        facts["effect"] = _require_effect(_probe(tuned), _probe(base))
+        facts["base"], facts["quantize"] = "loaded separately", form_of(tuned)
+        facts["effect"] = _effect(tuned, base)
         return Sides(tuned, base, tuned_tokenizer, base_tokenizer, facts)
-    bare = _probe(base)
-    tuned = _put_adapter(base, candidate.path)
-    facts["read_back_tensors"] = _read_back(tuned, candidate.path)
-    facts["effect"] = _require_effect(_probe(tuned), bare)
+    known = len(embedding.table(base))
+    bare = _probe(base, known)
+    tuned = put_adapter(base, candidate.path)
+    facts["quantize"] = form_of(tuned)
+    facts["read_back_tensors"] = read_back(tuned, candidate.path)
+    shared = min(known, len(embedding.table(tuned)))
     with tuned.disable_adapter():
-        exact = _same(_probe(tuned), bare)
+        exact = shared == known == len(embedding.table(tuned)) and _same(_probe(tuned, known), bare)
     facts["base"] = "adapter off (probe logits equal the bare base's bit by bit)" if exact else "loaded separately"
     separate = None if exact else _load_model(candidate.base_path, device, dtype, settings.quantize)
-    if separate is not None and not _same(_probe(separate), bare):
+    if separate is not None and not _same(_probe(separate, known), bare):
         raise IdentityError("the base gives other logits when it is loaded a second time", fix="check the base files")
+    facts["effect"] = _effect(tuned, separate) if separate is not None else _require_effect(_probe(tuned, known), bare)
     return Sides(tuned, separate, tuned_tokenizer, base_tokenizer, facts)
+
+
+def _effect(tuned: Any, base: Any) -> float:
+    """As `_require_effect`, of two models that may know different numbers of tokens."""
+    known = min(len(embedding.table(tuned)), len(embedding.table(base)))
+    return _require_effect(_probe(tuned, known), _probe(base, known))
 
 
 @functools.cache
@@ -229,59 +238,15 @@ def _load_tokenizer(path: Path) -> Any:
         ) from error
 
 
-def _put_adapter(base: Any, path: Path) -> Any:
-    from peft import LoraConfig, PeftModel
-    from peft import __version__ as installed
-    from safetensors import SafetensorError
+def _probe(model: Any, known: int) -> Any:
+    """Logits of a few fixed sequences of tokens below `known`, float32 on the CPU: (PROBES, PROBE_TOKENS, vocabulary).
 
-    unknown = sorted(set(read_json(path / "adapter_config.json")) - {field.name for field in fields(LoraConfig)})
-    if unknown:
-        # peft leaves out what it does not know, with a warning: other arithmetic than was trained.
-        raise IdentityError(
-            f"adapter_config.json: peft {installed} does not know {brief(unknown[0])}",
-            fix="install the peft version that saved the adapter",
-        )
-    try:
-        with memory.told(base.device, f"putting {path} on its base"):
-            model = PeftModel.from_pretrained(base, str(path), local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
-        raise IdentityError(
-            f"peft cannot put the adapter on this base: {memory.first_line(error)}",
-            fix="check that the adapter was trained on this base (--ft-base)",
-        ) from error
-    return model.eval()
-
-
-def _read_back(model: Any, path: Path) -> int:
-    """Every tensor of the file equals the parameter in the model, none is left over, all are finite, one B is not 0."""
-    import torch
-    from peft import get_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    stored = load_file(str(path / "adapter_model.safetensors"))
-    loaded = get_peft_model_state_dict(model)
-    missing, extra = sorted(set(stored) - set(loaded)), sorted(set(loaded) - set(stored))
-    if missing or extra:
-        raise IdentityError(
-            f"read-back: {len(missing)} tensors of the adapter file are not in the model, "
-            f"{len(extra)} in the model are not in the file",
-            fix="the adapter was made for another model or is damaged: train it again on this base",
-        )
-    for name, tensor in stored.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise IdentityError(f"tensor {name[:120]!r} of the adapter holds NaN or infinity", fix="train it again")
-        if not torch.equal(tensor.to(loaded[name].dtype).cpu(), loaded[name].cpu()):
-            raise IdentityError(f"tensor {name[:120]!r} in the model differs from the file", fix="train it again")
-    return len(stored)
-
-
-def _probe(model: Any) -> Any:
-    """Logits of a few fixed token sequences, float32 on the CPU: shape (PROBES, PROBE_TOKENS, vocabulary)."""
+    Two models are asked alike only with the same `known`: one of them may have more tokens.
+    """
     import torch
 
-    size = model.get_input_embeddings().num_embeddings
     step = torch.arange(PROBES * PROBE_TOKENS).reshape(PROBES, PROBE_TOKENS)
-    ids = (step * 7919 + 13) % size
+    ids = (step * 7919 + 13) % known
     with torch.inference_mode(), memory.told(model.device, "asking a loaded model a few tokens"):
         return model(input_ids=ids.to(model.device)).logits.float().cpu()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_ftgate.answers.engine import embedding
 from pytest_ftgate.answers.engine.decode import Prompted, rewind
 from pytest_ftgate.answers.engine.prefix import Tokens
 
@@ -84,5 +85,5 @@ def _for_attention(mask: Any, model: Any) -> Any:
 
     if model.config._attn_implementation != "eager":
         return mask
-    dtype = model.get_input_embeddings().weight.dtype
+    dtype = embedding.table(model).dtype
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)

@@ -6,7 +6,7 @@ import inspect
 import sys
 from typing import Any
 
-from pytest_ftgate.answers.engine import decode, labels, memory, plain
+from pytest_ftgate.answers.engine import decode, embedding, labels, memory, plain
 from pytest_ftgate.answers.engine.kv import PrefixStore
 
 NEEDED = ("attention_mask", "position_ids", "past_key_values", "logits_to_keep")
@@ -71,11 +71,11 @@ def rows_that_fit(model: Any, tokens: int, read: int, *, held: int) -> int:
         return sys.maxsize
     free = held + torch.cuda.mem_get_info(model.device)[0]
     free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
-    embedding = model.get_input_embeddings()
-    size = embedding.weight.element_size()
+    table = embedding.table(model)
+    (vocabulary, width), size = table.shape, table.element_size()
     config = model.config.get_text_config(decoder=True)
-    kept = 2 * config.num_hidden_layers * embedding.embedding_dim * size  # no model keeps more a token
-    row = tokens * kept + read * ACTIVATIONS * embedding.embedding_dim * size + 8 * embedding.num_embeddings
+    kept = 2 * config.num_hidden_layers * width * size  # no model keeps more a token
+    row = tokens * kept + read * ACTIVATIONS * width * size + 8 * vocabulary
     return max(1, int(USED * free / row))
 
 
@@ -91,7 +91,7 @@ def _by_trying(model: Any) -> str:
     """Two prompts of different length on one prefix, padded, two labels each, and one step; against plain forwards."""
     import torch
 
-    size = model.get_input_embeddings().num_embeddings
+    size = len(embedding.table(model))
     tokens = [(place * 7919 + 13) % size for place in range(24)]
     prompts = [tuple(tokens[:14]), (*tokens[:6], *tokens[14:17])]
     answers = [tuple(tokens[17:20]), tuple(tokens[20:22])]
@@ -104,7 +104,7 @@ def _by_trying(model: Any) -> str:
         alone = [_alone(model, (*prompt, answers[0][0])) for prompt in prompts]
         theirs = [rows[-2] for rows in alone] + [rows[-1] for rows in alone]
         wanted = [plain.label_logprobs(model, prompt, [label]) for prompt in prompts for label in answers]
-    half = model.get_input_embeddings().weight.dtype != torch.float32
+    half = embedding.table(model).dtype != torch.float32
     allowed = TOLERANCE_HALF if half else TOLERANCE_FULL
     found = [float((a - b).abs().mean() / b.std()) for a, b in zip(ours, theirs, strict=True)]
     spread = float(theirs[0].std())

@@ -304,7 +304,7 @@ def broken_config(world: World) -> None:
     (world.base / "config.json").write_text("[]")
 
 
-def cut_weights(world: World) -> None:
+def longer_weights(world: World) -> None:
     path = world.base / "model.safetensors"
     path.write_bytes(path.read_bytes() + b"trailing")
 
@@ -321,7 +321,7 @@ def missing_layer(world: World) -> None:
         (refusing_template, "system role not supported"),
         (broken_tokenizer, "cannot load a tokenizer"),
         (broken_config, "cannot load a model"),
-        (cut_weights, "cannot load a model"),
+        (longer_weights, "is larger than its tensors"),
         (missing_layer, "not in its files"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
