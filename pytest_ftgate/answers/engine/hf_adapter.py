@@ -115,7 +115,8 @@ def read_back(model: Any, path: Path) -> int:
     loaded = dict(get_peft_model_state_dict(model, save_embedding_layers=False))
     whole: Mapping[str, Any] = model.state_dict()
     for name in stored.keys() - loaded.keys():  # of the embedding, where tokens were added
-        loaded |= {name: whole[known] for known in _in_the_model(name) if known in whole}
+        if known := next((known for known in _in_the_model(name) if known in whole), ""):
+            loaded[name] = whole[known]
     missing, extra = sorted(set(stored) - set(loaded)), sorted(set(loaded) - set(stored))
     if missing or extra:
         raise IdentityError(

@@ -327,7 +327,7 @@ def test_x5_a_circle_of_links(copy: World) -> None:
     examples = copy.root / "evals" / "target.jsonl"
     examples.unlink()
     examples.symlink_to(examples.name)
-    with pytest.raises(InputError, match=r"target\.jsonl"):
+    with pytest.raises(InputError, match="Too many levels of symbolic links"):
         load_evalset(copy.root / "evals" / "target.eval.yaml")
     (copy.root / "circle").symlink_to("circle")
     assert "--ft-model='circle' cannot be a path" in refusal(copy.root / "circle")
