@@ -210,7 +210,7 @@ ROWS = [
         ["has no effect"],
     ),
     Row("f38_an_adapter_and_a_model_in_one_folder", None, "both", adapter_and_model),
-    Row("f41_another_adapter_name", "NOT_EVALUATED", JUDGED, renamed(".weight", ".lora.weight"), also=["read-back"]),
+    Row("f41_another_adapter_name", None, "none is the lora_A or lora_B of peft", renamed(".weight", ".lora.weight")),
     Row("f41_an_adapter_in_the_folder_of_the_base", None, "adapter_config.json", base_with_an_adapter),
     Row("f42_adapter_off_is_not_the_base", "BLOCK", "failed", pissa, also=["loaded separately"]),
     Row(

@@ -112,6 +112,7 @@ def _load(candidate: Candidate, settings: Settings) -> Sides:
         return Sides(tuned, base, tuned_tokenizer, base_tokenizer, facts)
     known = len(embedding.table(base))
     bare = _probe(base, known)
+    _require_numbers(bare)
     tuned = put_adapter(base, candidate.path)
     facts["quantize"] = form_of(tuned)
     facts["read_back_tensors"] = read_back(tuned, candidate.path)
@@ -261,9 +262,7 @@ def _require_effect(tuned: Any, base: Any) -> float:
     """Largest change of a probe logit; IdentityError where the candidate computes exactly what the base does."""
     import torch
 
-    if not bool(torch.isfinite(base).all()):
-        # Anything beats a base that cannot count.
-        raise IdentityError("the base's logits hold NaN or infinity", fix="use --ft-dtype=float32, or copy it again")
+    _require_numbers(base)
     if not bool(torch.isfinite(tuned).all()):
         raise IdentityError("the candidate's logits hold NaN or infinity", fix="train it again")
     both = min(tuned.shape[-1], base.shape[-1])  # a candidate may have added tokens
@@ -274,6 +273,14 @@ def _require_effect(tuned: Any, base: Any) -> float:
             fix="check that training ran (lora_B all zero?) and that --ft-model is not the base itself",
         )
     return change
+
+
+def _require_numbers(base: Any) -> None:
+    """The base's logits are finite: anything beats a base that cannot count. Raises IdentityError."""
+    import torch
+
+    if not bool(torch.isfinite(base).all()):
+        raise IdentityError("the base's logits hold NaN or infinity", fix="use --ft-dtype=float32, or copy it again")
 
 
 def free() -> None:
