@@ -12,7 +12,7 @@ import pytest
 from tinymodel import CONTEXT, make_base, make_tokenizer, questions, settings
 
 from pytest_ftgate.answers.engine.hf import HFEngine
-from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.tokens import TokenRequest
 from pytest_ftgate.answers.prompting import ChatPrompt
 from pytest_ftgate.errors import EngineError, FtgateError, IdentityError
 from pytest_ftgate.evalset.types import Message
@@ -69,8 +69,8 @@ def engine(root: Path, base: str, **changes: Any) -> HFEngine:
 
 
 def ours(engine: HFEngine, *, tuned: bool) -> list[list[int]]:
-    asked = [Request(engine.encode(prompt, tuned=tuned), NEW) for prompt in PROMPTS]
-    found = dict(engine.generate(asked, tuned=tuned))
+    asked = [TokenRequest(engine.encode(prompt, tuned=tuned), NEW) for prompt in PROMPTS]
+    found = dict(engine.generate_from_tokens(asked, tuned=tuned))
     return [list(found[i].token_ids) for i in range(len(asked))]
 
 
