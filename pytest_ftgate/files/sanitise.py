@@ -3,10 +3,9 @@ r"""The one door through which text of models, data sets, adapters and files rea
 Every function redacts secrets, then shows what cannot be seen: control, format and bidi characters, odd spaces, lone
 surrogates and unassigned code points come out as `\x1b`, `\u202e`, `\U000e0041`. Then it escapes for one sink:
 
-    visible           one line, for a sentence        md_cell, md_block    GitHub Markdown
-    term_block        lines on a terminal             gha_data, gha_property   workflow commands
-    html_text         element or quoted attribute     json_script          <script type="application/json">
-    csv_cell          a cell for csv.writer(quoting=QUOTE_ALL)
+    visible           one line, for a sentence
+    html_text         element or quoted attribute
+    json_script       <script type="application/json">
 """
 
 from __future__ import annotations
@@ -28,8 +27,6 @@ _SECRET_CHARS = 8
 _LOG_COMMAND = re.compile(r"##(?=\[|vso\[|teamcity\[)|^( *):(?=:)")
 # Variation selectors beyond the first sixteen are invisible, printable by name, and can carry hidden bytes.
 _HIDDEN = re.compile("[\U000e0100-\U000e01ef\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u3164\uffa0]")
-_ASCII_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
-_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def redact(text: str, *, environ: Mapping[str, str] = os.environ) -> str:
@@ -83,42 +80,9 @@ def _lines(text: str, limit: int) -> list[str]:
     return shown
 
 
-def term_block(text: str, *, limit: int = LIMIT) -> str:
-    """Indented lines that each start with `| `, so that none can pose as a line of ours or as a command of the CI."""
-    return "\n".join(f"    | {line}" for line in _lines(text, limit))
-
-
 def html_text(text: str, *, limit: int = LIMIT) -> str:
     """Text for an element or a quoted attribute; lines are kept."""
     return html.escape("\n".join(_lines(text, limit)), quote=True)
-
-
-def md_cell(text: str, *, limit: int = LIMIT) -> str:
-    """One line of inline code for a GitHub table cell or a sentence.
-
-    Every ASCII punctuation mark is a character reference, so nothing is left to be read as Markdown or HTML; inside
-    `<code>` GitHub makes no links, mentions or references either.
-    """
-    shown = _ASCII_PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", visible(text, limit=limit))
-    return f"<code>{shown}</code>" if shown else ""
-
-
-def md_block(text: str, *, limit: int = LIMIT) -> str:
-    """A fenced block whose fence is longer than any run of backticks in it; starts and ends a line of its own."""
-    content = "\n".join(_lines(text, limit))
-    longest = max((len(run) for run in re.findall("`+", content)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"\n{fence}text\n{content}\n{fence}\n"
-
-
-def gha_data(text: str, *, limit: int = LIMIT) -> str:
-    """The message of a workflow command (`::error ...::MESSAGE`); line ends survive as %0A."""
-    return "\n".join(_lines(text, limit)).replace("%", "%25").replace("\n", "%0A")
-
-
-def gha_property(text: str, *, limit: int = LIMIT) -> str:
-    """The value of a property of a workflow command (`::error title=VALUE::`)."""
-    return gha_data(text, limit=limit).replace(":", "%3A").replace(",", "%2C")
 
 
 def json_script(value: object, *, limit: int = LIMIT) -> str:
@@ -146,12 +110,3 @@ def _json_object(value: Mapping[str, object], limit: int) -> dict[str, object]:
     if len(shown) < len(value):
         raise ValueError("two keys of one object look the same once they are made printable")
     return shown
-
-
-def csv_cell(text: str, *, limit: int = LIMIT) -> str:
-    """One line for one cell; a text that a spreadsheet would compute gets an apostrophe in front.
-
-    Write it with `csv.QUOTE_ALL`: a spreadsheet that splits at `;` would otherwise find a new cell inside it.
-    """
-    shown = visible(text, limit=limit)
-    return f"'{shown}" if shown.lstrip(" '\"").startswith(_FORMULA) else shown
