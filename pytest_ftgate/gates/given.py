@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_ftgate import stats
-from pytest_ftgate.answers.prompting import question_text
+from pytest_ftgate.answers.prompting import question_text, target_text
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
@@ -17,6 +17,7 @@ from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.gates.measure import APPROXIMATE, Levels
 from pytest_ftgate.gates.part_answered import Part
 from pytest_ftgate.results import Generation, Outcome, Score, Verdict
+from pytest_ftgate.rows.copies import groups_of_copies
 from pytest_ftgate.scoring.scorers import make_scorer
 
 WORST = 8
@@ -41,7 +42,7 @@ class GateInput:
     clusters: tuple[str | None, ...] = field(init=False, compare=False)
     """What each example is one observation of, in order; None: of itself.
 
-    Where no cluster is named, examples that ask the same question count once: a copy is no new evidence.
+    Examples that ask the same question count once, however it is spelled: a copy is no new evidence.
     """
 
     def __post_init__(self) -> None:
@@ -106,12 +107,33 @@ def said_approximate(method: str) -> str:
 
 
 def clusters_of(evalset: EvalSet) -> tuple[str | None, ...]:
-    """`GateInput.clusters`: the named clusters, else the questions where one is asked twice, else None for each."""
+    """`GateInput.clusters`: named clusters and copies of a question, joined; None for each where there is neither.
+
+    Clusters that hold copies of one question are one, and so is an example without a cluster beside its copy.
+    """
     examples = evalset.examples
-    if any(example.cluster is not None for example in examples):
-        return tuple(example.cluster for example in examples)
-    questions = [" ".join(question_text(evalset.prompt, example).split()) for example in examples]
-    return (None,) * len(questions) if len(set(questions)) == len(questions) else tuple(questions)
+    questions = [question_text(evalset.prompt, example) for example in examples]
+    answers = ["" if example.target is None else target_text(example.target) for example in examples]
+    copies = groups_of_copies(questions, answers)
+    named = [example.cluster for example in examples]
+    if all(name is None for name in named):
+        return tuple(examples[i].id for i in copies) if len(set(copies)) < len(copies) else (None,) * len(copies)
+    # A cluster and a copy are both a reason to count once: what either joins is one.
+    first: dict[tuple[str, object], int] = {}
+    group = list(range(len(examples)))
+    for i, (name, copy) in enumerate(zip(named, copies, strict=True)):
+        keys = [("copy", copy), *([("cluster", name)] if name is not None else [])]
+        mine = {_root(group, first.setdefault(key, i)) for key in keys} | {_root(group, i)}
+        for one in mine:
+            group[one] = min(mine)
+    roots = [_root(group, i) for i in range(len(group))]
+    return tuple(named[root] if named[root] is not None else examples[root].id for root in roots)
+
+
+def _root(group: Sequence[int], i: int) -> int:
+    while group[i] != i:
+        i = group[i]
+    return i
 
 
 def unit_of(evalset: EvalSet, clusters: Sequence[str | None]) -> str:
