@@ -9,10 +9,12 @@ from itself on more than that, as much flips: no candidate is steadier than its 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_ftgate import stats
+from pytest_ftgate.answers.prompting import target_text
 from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.evalset.scorer_options import is_graded
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
@@ -315,12 +317,29 @@ def warnings_before(
             lines.append(f"ftgate: {q.gate}: {why}")
         elif why := _unlikely(q, Assumed.of(q, flip_rate, noise=noise(evalset))):
             lines.append(f"ftgate: {q.gate}: {why}")
+        if why := _met_by_a_guess(evalset, gate):
+            lines.append(f"ftgate: {q.gate}: {why}")
     if hopeless and not judge_hopeless:
         lines.append(
             "ftgate: nothing is generated for a gate that cannot pass: it is INCONCLUSIVE, which never ships "
             "(--ft-judge-hopeless judges it all the same)"
         )
     return lines
+
+
+def _met_by_a_guess(evalset: EvalSet, gate: GateSpec) -> str:
+    """That one answer to every question reaches the floor; "" where it does not, or nothing is known of answers."""
+    targets = [target_text(e.target) for e in evalset.examples if e.target is not None]
+    if gate.kind != "accuracy" or not targets:
+        return ""
+    answer, count = max(Counter(targets).items(), key=lambda pair: (pair[1], pair[0]))
+    share = count / len(evalset.examples)
+    if gate.bound > share:
+        return ""
+    return (
+        f"a floor of {gate.bound:.2g} proves nothing: {visible(answer, limit=40)!r} to every question is right for "
+        f"{share:.1%}; raise it above that"
+    )
 
 
 def _unlikely(question: Question, assumed: Assumed) -> str:
