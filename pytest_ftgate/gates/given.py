@@ -112,9 +112,7 @@ def clusters_of(evalset: EvalSet) -> tuple[str | None, ...]:
     Clusters that hold copies of one question are one, and so is an example without a cluster beside its copy.
     """
     examples = evalset.examples
-    questions = [question_text(evalset.prompt, example) for example in examples]
-    answers = ["" if example.target is None else target_text(example.target) for example in examples]
-    copies = groups_of_copies(questions, answers)
+    copies = copies_in(evalset)
     named = [example.cluster for example in examples]
     if all(name is None for name in named):
         return tuple(examples[i].id for i in copies) if len(set(copies)) < len(copies) else (None,) * len(copies)
@@ -128,6 +126,14 @@ def clusters_of(evalset: EvalSet) -> tuple[str | None, ...]:
             group[one] = min(mine)
     roots = [_root(group, i) for i in range(len(group))]
     return tuple(named[root] if named[root] is not None else examples[root].id for root in roots)
+
+
+def copies_in(evalset: EvalSet) -> tuple[int, ...]:
+    """For each example the place of the first one that asks the same; its own where none does."""
+    examples = evalset.examples
+    questions = [question_text(evalset.prompt, example) for example in examples]
+    answers = ["" if example.target is None else target_text(example.target) for example in examples]
+    return groups_of_copies(questions, answers)
 
 
 def _root(group: Sequence[int], i: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 
-from pytest_ftgate.answers.prompting import question_text
 from pytest_ftgate.answers.stage import StageResult, Stopping, Work
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.evalset.kinds import gate_name
@@ -16,7 +15,7 @@ from pytest_ftgate.gates.contamination import judge_with_leaks
 from pytest_ftgate.gates.corroboration import corroborate as weigh
 from pytest_ftgate.gates.corroboration import with_corroboration
 from pytest_ftgate.gates.curtailment import Looks, as_far_as_settled, cannot_stop
-from pytest_ftgate.gates.given import GateInput, error_verdict
+from pytest_ftgate.gates.given import GateInput, copies_in, error_verdict
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.gates.overlap import Overlaps, judge_overlap
 from pytest_ftgate.gates.power import hopeless_verdict
@@ -100,13 +99,15 @@ def judge_gate(
 
 
 def evalset_facts(evalset: EvalSet) -> dict[str, Json]:
-    """What a receipt says of an eval set: digests of what was asked and of the code that scored, and how many."""
-    questions = {" ".join(question_text(evalset.prompt, example).split()) for example in evalset.examples}
+    """What a receipt says of an eval set: digests of what was asked and of the code that scored, and how many.
+
+    `distinct`: questions that are no copies of one another, as the gates count them where no cluster is named.
+    """
     return {
         "name": evalset.name,
         "digest": {"sha256": evalset.digest},
         "n": len(evalset.examples),
-        "distinct": len(questions),
+        "distinct": len(set(copies_in(evalset))),
         "gates": [[gate.kind, gate.bound, dict(gate.options)] for gate in evalset.gates],
         "scorer": scorer_source(evalset.scorer) if evalset.scorer else None,
     }

@@ -17,6 +17,7 @@ from pytest_ftgate.gates.given import GateInput, clusters_of, unit_of
 from pytest_ftgate.gates.measure import Levels, measure_rate
 from pytest_ftgate.gates.power import Question, why_not
 from pytest_ftgate.rows.copies import groups_of_copies
+from pytest_ftgate.run.judging import evalset_facts
 
 ROOT = Path(__file__).parents[3]
 TICKETS = (
@@ -106,6 +107,7 @@ def test_s8_plan_preflight_and_report_count_questions() -> None:
     assert "4 distinct questions are too few to judge" in why_not(asked)
     given = GateInput(few, gate("accuracy", 0.8), {}, Levels())
     assert given.counted(4) == "4 distinct questions (24 examples)"
+    assert (evalset_facts(few)["n"], evalset_facts(few)["distinct"]) == (24, 4)  # the receipt counts as the gates do
 
 
 def test_s8_copies_in_two_named_clusters_join_them() -> None:
