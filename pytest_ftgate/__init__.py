@@ -13,10 +13,33 @@ if TYPE_CHECKING:
     from pytest_ftgate.answers.engine.protocol import Engine, Request
     from pytest_ftgate.evalset.loader import load_evalset
     from pytest_ftgate.evalset.types import Example
+    from pytest_ftgate.gates.asserting import (
+        assert_accuracy,
+        assert_beats_baseline,
+        assert_format,
+        assert_no_forgetting,
+        assert_no_overlap,
+    )
+    from pytest_ftgate.gates.judge import judge
     from pytest_ftgate.results import Generation, Score
+    from pytest_ftgate.scoring.one_answer import score
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "Example", "Generation", "Request", "Score", "load_evalset"]
+__all__ = [
+    "Engine",
+    "Example",
+    "Generation",
+    "Request",
+    "Score",
+    "assert_accuracy",
+    "assert_beats_baseline",
+    "assert_format",
+    "assert_no_forgetting",
+    "assert_no_overlap",
+    "judge",
+    "load_evalset",
+    "score",
+]
 
 _PLACES = {
     "Engine": "pytest_ftgate.answers.engine.protocol",
@@ -24,7 +47,14 @@ _PLACES = {
     "Generation": "pytest_ftgate.results",
     "Request": "pytest_ftgate.answers.engine.protocol",
     "Score": "pytest_ftgate.results",
+    "assert_accuracy": "pytest_ftgate.gates.asserting",
+    "assert_beats_baseline": "pytest_ftgate.gates.asserting",
+    "assert_format": "pytest_ftgate.gates.asserting",
+    "assert_no_forgetting": "pytest_ftgate.gates.asserting",
+    "assert_no_overlap": "pytest_ftgate.gates.asserting",
+    "judge": "pytest_ftgate.gates.judge",
     "load_evalset": "pytest_ftgate.evalset.loader",
+    "score": "pytest_ftgate.scoring.one_answer",
 }
 
 
