@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from conftest import Project
+from gateproject import Project
 from test_policy_run import commit, git
 
 ASKED = ("--ft-verdict=require", "--ft-policy-ref=main")

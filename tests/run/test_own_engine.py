@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from gateproject import Project
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_engine" / "lookup.py"
 FIXTURE = """
