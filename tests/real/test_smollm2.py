@@ -48,7 +48,7 @@ version: 1
 examples: general.jsonl
 prompt: {user: "{prompt}"}
 generation: {max_new_tokens: 24}
-scorer: {exact: {ignore_case: true, ignore_punctuation: true}}
+scorer: {includes: {ignore_case: true}}
 gates:
   forgetting: {max_drop: 0.3}
 """
