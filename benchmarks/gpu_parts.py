@@ -12,13 +12,13 @@ from benchmarks.gpu_bench import Bench, Ceilings
 from benchmarks.tables import Table
 from pytest_ftgate.answers.engine import plain
 from pytest_ftgate.answers.engine.hf import HFEngine
-from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.tokens import TokenRequest
 
 LABELS = ("wrong invoice", "cannot sign in", "parcel came late", "app is slow", "refund was rejected", "new idea")
 
 
-def answered(engine: HFEngine, requests: Sequence[Request], *, tuned: bool = False) -> None:
-    found = dict(engine.generate(requests, tuned=tuned))
+def answered(engine: HFEngine, requests: Sequence[TokenRequest], *, tuned: bool = False) -> None:
+    found = dict(engine.generate_from_tokens(requests, tuned=tuned))
     wrong = [each for each in found.values() if each.finish_reason == "error"]
     if len(found) != len(requests) or wrong:
         raise SystemExit(f"{len(wrong)} of {len(requests)} requests were not answered")
@@ -44,7 +44,7 @@ def reading(bench: Bench, ceiling: Ceilings) -> tuple[Table, list[dict[str, Any]
                 model(input_ids=ids, use_cache=True, logits_to_keep=1).logits.argmax(-1).tolist()
 
         def ours(size: int = size, engine: HFEngine = engine) -> None:
-            answered(engine, [Request(row, 1) for row in bench.prompts(size, length)])
+            answered(engine, [TokenRequest(row, 1) for row in bench.prompts(size, length)])
 
         for name, work in (("one forward pass of transformers", bare), ("engine", ours)):
             bench.once(work)
@@ -73,7 +73,7 @@ def writing(bench: Bench, ceiling: Ceilings) -> tuple[Table, list[dict[str, Any]
     for size in (1, 8, 64, 256):
         ways = {
             "engine": lambda new, size=size: answered(
-                bench.engine(size), [Request(row, new) for row in bench.prompts(size, length)]
+                bench.engine(size), [TokenRequest(row, new) for row in bench.prompts(size, length)]
             ),
             "model.generate": lambda new, size=size: generate(bench, bench.prompts(size, length), new),
         }
@@ -129,7 +129,7 @@ def sharing(bench: Bench, _: Ceilings) -> tuple[Table, list[dict[str, Any]]]:
     for size in (16, 64, 256):
 
         def ours(*, shared: bool, size: int = size) -> None:
-            asked = [Request(row, new) for row in bench.prompts(n, prefix + tail, shared=prefix)]
+            asked = [TokenRequest(row, new) for row in bench.prompts(n, prefix + tail, shared=prefix)]
             answered(bench.engine(size, shared=shared), asked)
 
         def theirs(size: int = size) -> None:
@@ -168,7 +168,7 @@ def labels(bench: Bench, _: Ceilings) -> tuple[Table, list[dict[str, Any]]]:
 
     def ours() -> None:
         rows = bench.prompts(n, prefix + tail, shared=prefix)
-        answered(engine, [Request(row, 0, (), LABELS) for row in rows])
+        answered(engine, [TokenRequest(row, 0, (), LABELS) for row in rows])
 
     def alone() -> None:
         import torch
@@ -222,7 +222,7 @@ def adapter(bench: Bench, _: Ceilings) -> tuple[Table, list[dict[str, Any]]]:
         if bench.has_time(name, raw[-1]["seconds"] if raw else 0):
 
             def work(*, tuned: bool = tuned) -> None:
-                answered(bench.engine(64), [Request(row, new) for row in bench.prompts(n, length)], tuned=tuned)
+                answered(bench.engine(64), [TokenRequest(row, new) for row in bench.prompts(n, length)], tuned=tuned)
 
             bench.once(work)
             raw.append({"way": name, "seconds": bench.seconds(work)})

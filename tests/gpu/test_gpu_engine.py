@@ -12,7 +12,7 @@ from gpumemory import little_memory
 from benchmarks.gpu_model import Shape, random_llama
 from pytest_ftgate.answers.engine import hf_load, plain
 from pytest_ftgate.answers.engine.hf import HFEngine
-from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.tokens import TokenRequest
 from pytest_ftgate.errors import EngineError
 from pytest_ftgate.model.identity import resolve_base
 
@@ -133,12 +133,12 @@ def wide_engine(wide: Path, device: str, batch_size: int) -> HFEngine:
     return HFEngine(resolve_base(str(wide), wide.parent), hf_load.Settings(device, "float32", "none", batch_size))
 
 
-def long_prompts(device: str, n: int, length: int) -> list[Request]:
+def long_prompts(device: str, n: int, length: int) -> list[TokenRequest]:
     import torch
 
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, 1000, (n, length if device.startswith("cuda") else length // 8), generator=generator)
-    return [Request(tuple(row), 8) for row in ids.tolist()]
+    return [TokenRequest(tuple(row), 8) for row in ids.tolist()]
 
 
 def test_memory_that_runs_out_halves_the_batch_and_changes_no_answer(wide: Path, device: str) -> None:

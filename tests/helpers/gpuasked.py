@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_ftgate.answers.engine.hf import HFEngine
-from pytest_ftgate.answers.engine.protocol import Request
+from pytest_ftgate.answers.engine.tokens import TokenRequest
 from pytest_ftgate.answers.prompting import ChatPrompt
 from pytest_ftgate.evalset.types import Message
 from pytest_ftgate.results import Generation
@@ -29,7 +29,7 @@ def needs(*names: str) -> None:
 
 def requests(
     engine: HFEngine, project: Path, n: int, *, tuned: bool, new: int = 24, labels: tuple[str, ...] = ()
-) -> list[Request]:
+) -> list[TokenRequest]:
     """`n` tickets of the demo, every other one behind a longer system prompt: two shared prefixes."""
     rows = (project / "evals" / "tickets.jsonl").read_text(encoding="utf-8").splitlines()
     systems = ("Triage the ticket.", "Triage the ticket. Answer as JSON with the keys category and priority.")
@@ -39,12 +39,12 @@ def requests(
         )
         for i in range(n)
     ]
-    return [Request(engine.encode(prompt, tuned=tuned), new, (), labels) for prompt in prompts]
+    return [TokenRequest(engine.encode(prompt, tuned=tuned), new, (), labels) for prompt in prompts]
 
 
-def answers(engine: HFEngine, asked: Sequence[Request], *, tuned: bool) -> list[Generation]:
+def answers(engine: HFEngine, asked: Sequence[TokenRequest], *, tuned: bool) -> list[Generation]:
     """In the order asked; every question has one."""
-    found = dict(engine.generate(asked, tuned=tuned))
+    found = dict(engine.generate_from_tokens(asked, tuned=tuned))
     assert sorted(found) == list(range(len(asked)))
     return [found[place] for place in range(len(asked))]
 

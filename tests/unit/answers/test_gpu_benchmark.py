@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +17,7 @@ from benchmarks import gpu, gpu_parts
 from benchmarks.gpu_bench import Bench, Ceilings
 from benchmarks.tables import Table
 
+ROOT = Path(__file__).parents[3]
 CEILINGS = Ceilings(flops=1e12, bandwidth=1e10, product="", copied="")
 
 
@@ -79,3 +84,19 @@ def test_a_part_that_fails_or_comes_too_late_is_named_and_the_others_go_on(
     text = gpu._document(report, bench, 1.0)
     assert "## Worked" in text
     assert "- a: failed (RuntimeError: no such kernel)" in text
+
+
+@pytest.mark.slow
+def test_the_gpu_tests_themselves_work_on_a_cpu() -> None:
+    """A GPU is there for minutes: what a change of the engine broke in its tests must be known before."""
+    environment = {
+        **os.environ,
+        "FTGATE_GPU_TESTS_ON": "cpu",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    environment.pop("PYTEST_ADDOPTS", None)
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed and int(passed[1]) >= 10
