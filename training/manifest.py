@@ -33,7 +33,7 @@ def build_manifest(checked: Checked, *, hyperparameters: Mapping[str, Json], war
     where the base's own record cannot be read."""
     config = checked.config
     here = config.output_dir
-    template = checked.tokenizer.chat_template
+    template = checked.tokenizer.chat_template and checked.tokenizer.get_chat_template()
     own = [TrainingFile(relative_posix(file.path, here), file.sha256, file.rows) for file in checked.mix.files]
     local = None if config.base.directory is None else relative_posix(config.base.directory, here)
     return Manifest(

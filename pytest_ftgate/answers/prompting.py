@@ -6,11 +6,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pytest_ftgate.errors import PromptError
 from pytest_ftgate.evalset.kinds import KINDS
-from pytest_ftgate.evalset.templates import as_text, render, template_fields
+from pytest_ftgate.evalset.templates import as_text, render, render_parts, template_fields
 from pytest_ftgate.evalset.types import EvalSet, Example, Message, Passages, Prompt, Rung, Shots
 from pytest_ftgate.files.json_value import Json
 
@@ -46,9 +47,17 @@ class ChatPrompt:
 
 @dataclass(frozen=True, slots=True)
 class TextPrompt:
-    """A prompt for a completion model: tokenised as it is."""
+    """A prompt for a completion model: tokenised as it is, but for control tokens in the data."""
 
     text: str
+    data: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+    """(start, end) of what comes from rows, shots and passages: no control token may come from there."""
+
+    def parts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(wording before, between and after the data, the data)"""
+        ends = [0, *(place for span in self.data for place in span), len(self.text)]
+        cuts = [self.text[a:b] for a, b in pairwise(ends)]
+        return tuple(cuts[::2]), tuple(cuts[1::2])
 
 
 AnyPrompt = ChatPrompt | TextPrompt
@@ -118,8 +127,7 @@ def build_prompts(evalset: EvalSet, system: System) -> PromptSet:
 
 def _assemble(prompt: Prompt, example: Example, worked: Sequence[tuple[Example, str]], passages: str) -> AnyPrompt:
     if prompt.text is not None:
-        parts = [_fill(prompt.text, shot, text) + target_text(shot.target) + "\n\n" for shot, text in worked]
-        return TextPrompt("".join(parts) + _fill(prompt.text, example, passages))
+        return _one_text(prompt.text, example, worked, passages)
     messages: list[Message] = []
     if prompt.system is not None:
         messages.append(Message("system", _fill(prompt.system, example, passages)))
@@ -132,6 +140,22 @@ def _assemble(prompt: Prompt, example: Example, worked: Sequence[tuple[Example, 
         messages.append(Message("assistant", target_text(shot.target)))
     messages.append(Message("user", _fill(user, example, passages)))
     return ChatPrompt(tuple(messages))
+
+
+def _one_text(template: str, example: Example, worked: Sequence[tuple[Example, str]], passages: str) -> TextPrompt:
+    parts: list[tuple[str, bool]] = []
+    for shot, text in worked:
+        parts += [*_parts(template, shot, text), (target_text(shot.target), True), ("\n\n", False)]
+    text, data = "", []
+    for part, is_data in [*parts, *_parts(template, example, passages)]:
+        if is_data:
+            data.append((len(text), len(text) + len(part)))
+        text += part
+    return TextPrompt(text, tuple(data))
+
+
+def _parts(template: str, example: Example, passages: str) -> list[tuple[str, bool]]:
+    return render_parts(template, {**example.fields, "passages": passages})
 
 
 def _fill(template: str, example: Example, passages: str) -> str:

@@ -21,12 +21,17 @@ def template_fields(template: str) -> tuple[str, ...]:
 
 def render(template: str, fields: Mapping[str, Json]) -> str:
     """The template with its fields filled in. Raises ValueError (malformed), KeyError (a field that is not there)."""
-    out: list[str] = []
+    return "".join(part for part, _ in render_parts(template, fields))
+
+
+def render_parts(template: str, fields: Mapping[str, Json]) -> list[tuple[str, bool]]:
+    """As `render`, in parts: (text, whether it comes from a field)."""
+    out: list[tuple[str, bool]] = []
     for literal, name in _parts(template):
-        out.append(literal)
+        out.append((literal, False))
         if name is not None:
-            out.append(as_text(fields[name]))
-    return "".join(out)
+            out.append((as_text(fields[name]), True))
+    return out
 
 
 @lru_cache(maxsize=256)  # a template is rendered for every example and every shot

@@ -65,7 +65,6 @@ def identity_lines(engine: Mapping[str, Json]) -> list[str]:
     if not engine:
         return []
     digest, base = str(engine.get("digest", ""))[:12], str(engine.get("base_digest", ""))[:12]
-    own = ["template  the candidate brings its own chat template, unlike the base's; serve it with this one"]
     return [
         visible(f"candidate {engine.get('model')} ({engine.get('kind')}, {digest})", limit=200),
         visible(f"base      {engine.get('base_model')} ({base}); {engine.get('base')}", limit=200),
@@ -74,10 +73,33 @@ def identity_lines(engine: Mapping[str, Json]) -> list[str]:
             f"batch {engine.get('batch_size')}",
             limit=200,
         ),
-        *(own if engine.get("own_chat_template") else ()),
+        *(f"template  {line}" for line in template_sentences(engine)),
         *(f"end marks {line}" for line in end_mark_sentences(engine)),
         *(f"noise     {line}" for line in noise_sentences(engine)),
     ]
+
+
+def template_sentences(engine: Mapping[str, Json]) -> list[str]:
+    """Which chat template each side was asked with, where that is not simply the base's."""
+    told = engine.get("chat_templates")
+    if not isinstance(told, Mapping):
+        return []
+    lines = []
+    if told.get("candidate") != told.get("base"):
+        lines.append(
+            "the candidate is asked with its own chat template, which ftgate.json records; the base with the base's; "
+            "serve each with its own"
+        )
+    elif told.get("candidate") == "the candidate's":
+        lines.append("the base has no chat template: both sides are asked with the candidate's")
+    if told.get("not_used_sha256"):
+        lines.append(
+            "the candidate brings a chat template that no ftgate.json records: both sides are asked with the base's; "
+            "serve it with this one"
+        )
+    if told.get("difference"):
+        lines.append(f"first prompt that differs: {told['difference']}")
+    return [visible(line, limit=500) for line in lines]
 
 
 def end_mark_sentences(engine: Mapping[str, Json]) -> list[str]:

@@ -11,6 +11,8 @@ from falsegreens import Row, conftest, edit, together
 from gateproject import Project
 from tinymodel import SPECIAL, make_adapter, make_base, make_tokenizer, record, vouch
 
+from pytest_ftgate.files.digests import text_sha256
+
 WEIGHTS = "adapter_model.safetensors"
 JUDGED = "could not be judged"
 
@@ -115,15 +117,22 @@ def larger_tokenizer(project: Project) -> None:
 
 
 def own_template(project: Project) -> None:
-    template = "{% for m in messages %}{{ m.content }} {% endfor %}"
-    make_tokenizer(template=template).save_pretrained(project.root / "runs" / "good")
+    vouched(project, "{% for m in messages %}{{ m.content }} {% endfor %}", recorded=True)
+
+
+def vouched(project: Project, template: str, *, recorded: bool = False) -> None:
+    """The candidate brings this template; `recorded`: as one that was there at training time."""
+    good = project.root / "runs" / "good"
+    make_tokenizer(template=template).save_pretrained(good)
+    if recorded:
+        edit(good / "ftgate.json", chat_template_sha256=text_sha256(template))
 
 
 def bomb(template: str) -> Callable[[Project], None]:
     """A chat template of the candidate's own that is out to harm."""
 
     def change(project: Project) -> None:
-        make_tokenizer(template=template).save_pretrained(project.root / "runs" / "good")
+        vouched(project, template, recorded=True)
 
     return together(change, conftest(HURRY))
 

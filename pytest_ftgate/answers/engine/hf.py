@@ -19,6 +19,7 @@ from pytest_ftgate.answers.engine.hf_prompts import (
     end_marks,
     finish,
     label_ids,
+    text_ids,
     weighed,
 )
 from pytest_ftgate.answers.engine.kv import PrefixStore
@@ -94,7 +95,7 @@ class HFEngine:
         if isinstance(prompt, ChatPrompt):
             ids = chat_ids(tokenizer, prompt, owner)
         else:
-            ids = tuple(tokenizer(prompt.text)["input_ids"])
+            ids = text_ids(tokenizer, prompt)
         known = len(embedding.table(self._sides.tuned))
         if tuned and ids and max(ids) >= known:
             raise IdentityError(

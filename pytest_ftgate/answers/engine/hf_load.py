@@ -20,6 +20,7 @@ from typing import Any
 from pytest_ftgate.answers.engine import embedding, memory
 from pytest_ftgate.answers.engine.hf_adapter import put_adapter, read_back
 from pytest_ftgate.answers.engine.quantised import form_of
+from pytest_ftgate.answers.engine.templates import choose
 from pytest_ftgate.errors import EngineError, FtgateError, IdentityError
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.model.identity import Candidate, check_recorded_files
@@ -95,13 +96,10 @@ def _load(candidate: Candidate, settings: Settings) -> Sides:
         "device": _device_name(device),
         "device_type": device.type,
         "dtype": str(dtype).removeprefix("torch."),
-        "own_chat_template": tuned_tokenizer.chat_template != base_tokenizer.chat_template,
         # Said only where it is so: numbers of tokens of the two sides are then of different units.
         **({"own_tokenizer": True} if tuned_tokenizer.get_vocab() != base_tokenizer.get_vocab() else {}),
+        "chat_templates": dict(choose(candidate, tuned_tokenizer, base_tokenizer)),
     }
-    if base_tokenizer.chat_template is None:
-        # A base without a template is asked in the candidate's, so that both sides see the same words.
-        base_tokenizer.chat_template = tuned_tokenizer.chat_template
     facts["quantize"] = facts["base_quantize"] = form_of(base)
     if candidate.kind == "base":
         return Sides(base, base, base_tokenizer, base_tokenizer, {**facts, "base": "loaded alone"})

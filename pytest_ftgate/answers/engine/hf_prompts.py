@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pytest_ftgate.answers.engine import rendering
+from pytest_ftgate.answers.engine.as_text import encode_parts
 from pytest_ftgate.answers.engine.decode import NO_TOKEN
 from pytest_ftgate.answers.engine.prefix import Tokens
+from pytest_ftgate.answers.engine.skeleton import Skeleton, learn, require_filled
 from pytest_ftgate.answers.engine.tokens import TokenRequest
-from pytest_ftgate.answers.prompting import ChatPrompt
+from pytest_ftgate.answers.prompting import ChatPrompt, TextPrompt
 from pytest_ftgate.errors import EngineError
 from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.results import Generation
@@ -22,23 +27,69 @@ WINDOW = 8
 
 
 def chat_ids(tokenizer: Any, prompt: ChatPrompt, owner: str) -> Tokens:
-    """Token ids of a conversation, ready for the answer; EngineError where the template cannot or will not."""
+    """Token ids of a conversation, ready for the answer.
+
+    EngineError where the template cannot or will not, or makes of the messages anything but its own marks around them.
+    """
     if tokenizer.chat_template is None:
         raise EngineError(
             f"the tokenizer of {owner} has no chat template, and the eval set asks in chat form",
             fix='write the prompt as one text: `prompt: {text: "..."}`, or add chat_template.jinja to the model',
         )
-    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    roles = tuple(m.role for m in prompt.messages)
+    messages = [m.content for m in prompt.messages]
+    render = _Renderer(template_text(tokenizer, owner), json.dumps(tokenizer.special_tokens_map, default=str), owner)
+    skeleton = _skeleton(render, roles)
+    contents = require_filled(skeleton, messages, render(list(zip(roles, messages, strict=True)), True), owner)
+    return encode_parts(tokenizer, skeleton.pieces, contents, add_special=False)
+
+
+def text_ids(tokenizer: Any, prompt: TextPrompt) -> Tokens:
+    """Token ids of a prompt that is one text: control tokens in its wording are meant, those in the data are not."""
+    pieces, contents = prompt.parts()
+    return encode_parts(tokenizer, pieces, contents, add_special=True)
+
+
+def template_text(tokenizer: Any, owner: str) -> str:
+    """The chat template that is used where nothing is said; EngineError where a model has several and none is that."""
     try:
-        template = tokenizer.get_chat_template()
-        text = rendering.render(template, messages, tokenizer.special_tokens_map, owner)
-    except (rendering.TemplateRefused, ValueError) as error:
-        roles = ", ".join(m.role for m in prompt.messages)
+        return str(tokenizer.get_chat_template())
+    except ValueError as error:
         raise EngineError(
-            f"the chat template of {owner} refuses the messages ({roles}): {visible(str(error), limit=120)}",
-            fix="ask in the roles that the template knows: many know no system turn",
+            f"{owner} has several chat templates and none is the default: {visible(str(error), limit=120)}",
+            fix="name one of them `default` in tokenizer_config.json, or write chat_template.jinja",
         ) from error
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Renderer:
+    """One template with what it may name."""
+
+    template: str
+    special: str
+    """JSON of the special tokens."""
+    owner: str
+
+    def __call__(self, messages: Sequence[tuple[str, str]], generation_prompt: bool) -> str:
+        """Raises EngineError; TemplateRefused only where no answer is to follow."""
+        asked = [{"role": role, "content": content} for role, content in messages]
+        try:
+            return rendering.render(
+                self.template, asked, json.loads(self.special), self.owner, generation_prompt=generation_prompt
+            )
+        except rendering.TemplateRefused as error:
+            if not generation_prompt:
+                raise
+            roles = ", ".join(role for role, _ in messages)
+            raise EngineError(
+                f"the chat template of {self.owner} refuses the messages ({roles}): {visible(str(error), limit=120)}",
+                fix="ask in the roles that the template knows: many know no system turn (begin `user` with its words)",
+            ) from error
+
+
+@lru_cache(maxsize=512)
+def _skeleton(render: _Renderer, roles: tuple[str, ...]) -> Skeleton:
+    return learn(render, roles, render.owner)
 
 
 def label_ids(tokenizer: Any, labels: Sequence[str]) -> tuple[Tokens, ...]:

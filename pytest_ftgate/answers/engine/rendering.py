@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from pytest_ftgate.errors import EngineError
+from pytest_ftgate.files.json_value import Json
 
 SECONDS = 20.0
 """For one prompt; a template that is not out to harm takes a thousandth."""
@@ -49,8 +50,12 @@ class _Process:
     def ask(self, question: Mapping[str, Any]) -> dict[str, str]:
         if self._child.stdin is None or self._child.poll() is not None:
             raise EngineError("the process that renders chat templates is gone", fix="run again")
-        self._child.stdin.write(json.dumps(question) + "\n")
-        self._child.stdin.flush()
+        try:
+            self._child.stdin.write(json.dumps(question, default=str) + "\n")
+            self._child.stdin.flush()
+        except OSError:  # it died since: memory, or a person
+            self.end()
+            return {"broken": "the process that renders it died"}
         return self.answer(SECONDS)
 
     def answer(self, seconds: float) -> dict[str, str]:
@@ -82,13 +87,27 @@ def _process(owner: int) -> _Process:
     return _Process()
 
 
-def render(template: str, messages: Sequence[Mapping[str, str]], special: Mapping[str, Any], owner: str) -> str:
-    """The prompt as transformers renders it, ready for the answer.
+def render(
+    template: str,
+    messages: Sequence[Mapping[str, str]],
+    special: Mapping[str, Any],
+    owner: str,
+    *,
+    variables: Mapping[str, Json] | None = None,
+    generation_prompt: bool = True,
+) -> str:
+    """The prompt as transformers renders it, ready for the answer; the date is the same in all of them.
 
-    `special` are the special tokens that the template may name. Raises TemplateRefused, and EngineError for a template
-    of `owner` that took too long or too much.
+    `special` are the special tokens that the template may name, `variables` what else it is given. Raises
+    TemplateRefused, and EngineError for a template of `owner` that took too long or too much, or gave no text.
     """
-    answer = _process(os.getpid()).ask({"template": template, "messages": list(messages), "special": dict(special)})
+    question = {
+        "template": template,
+        "messages": list(messages),
+        "variables": {**(variables or {}), **special},
+        "generation_prompt": generation_prompt,
+    }
+    answer = _process(os.getpid()).ask(question)
     if "refused" in answer:
         raise TemplateRefused(answer["refused"])
     if "text" not in answer:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from typing import Any
 
 BYTES = 4 * 2**30
 """Address space of the process, where the system can limit it."""
 CHARACTERS = 10_000_000
 """Longest prompt given back."""
+
+
+NOW = datetime(2024, 7, 26)
+"""The date that templates are told: prompts of two sides, and of two runs, must not differ by the day."""
 
 
 def main() -> None:
@@ -26,19 +31,36 @@ def main() -> None:
             (text,), _ = render_jinja_template(
                 conversations=[asked["messages"]],
                 chat_template=asked["template"],
-                add_generation_prompt=True,
-                **asked["special"],
+                add_generation_prompt=asked["generation_prompt"],
+                # What is given hides the template's global of the same name.
+                **{"strftime_now": _strftime_now, **asked["variables"]},
             )
         except (TemplateError, TypeError, ValueError) as error:
             return {"refused": str(error)[:1000]}
-        except (MemoryError, RecursionError, OverflowError, ArithmeticError, LookupError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a program out of a model's folder can raise
             return {"broken": type(error).__name__}
-        return {"text": text} if len(text) <= CHARACTERS else {"broken": f"a prompt of {len(text)} characters"}
+        return _checked(text)
 
     _hold_to_size()
     print("{}", flush=True)
     for line in sys.stdin:
         print(json.dumps(render(json.loads(line))), flush=True)
+
+
+def _strftime_now(form: str) -> str:
+    return NOW.strftime(form)
+
+
+def _checked(text: Any) -> dict[str, str]:
+    if not isinstance(text, str):
+        return {"broken": f"it gave {type(text).__name__}, no text"}
+    if len(text) > CHARACTERS:
+        return {"broken": f"a prompt of {len(text)} characters"}
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return {"broken": f"its text holds half a character (surrogate U+{ord(text[error.start]):04X})"}
+    return {"text": text}
 
 
 def _hold_to_size() -> None:

@@ -29,9 +29,9 @@ RUNTIME = {
     "attention": "attention",
     "batch_halvings": "batchHalvings",
     "batch_size": "batchSize",
+    "chat_templates": "chatTemplates",
     "device": "device",
     "dtype": "dtype",
-    "own_chat_template": "ownChatTemplate",
     "quantize": "quantize",
     "versions": "versions",
 }

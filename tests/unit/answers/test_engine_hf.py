@@ -16,7 +16,9 @@ from pytest_ftgate.answers.engine.tokens import TokenRequest
 from pytest_ftgate.answers.prompting import ChatPrompt, TextPrompt
 from pytest_ftgate.errors import EngineError, FtgateError, IdentityError
 from pytest_ftgate.evalset.types import Message
+from pytest_ftgate.files.digests import text_sha256
 from pytest_ftgate.model.identity import resolve_candidate
+from pytest_ftgate.model.manifest import read_manifest, write_manifest
 from pytest_ftgate.results import Generation
 
 NEW = 12
@@ -270,15 +272,56 @@ def test_the_base_answers_as_the_bare_base(world: World, tmp_path: Path, change:
     assert ("loaded separately" in str(engine.describe()["base"])) == separate
 
 
+PLAIN = "{% for m in messages %}{{ m.content }} {% endfor %}"
+
+
+def recorded_template(adapter: Path, template: str | None) -> None:
+    """ftgate.json as a trainer would have written it that rendered the rows with this template."""
+    manifest = read_manifest(adapter)
+    assert manifest is not None
+    digest = None if template is None else text_sha256(template)
+    write_manifest(adapter, replace(manifest, chat_template_sha256=digest))
+
+
+def test_s2_a_template_that_no_record_vouches_for_is_not_used(world: World, tmp_path: Path) -> None:
+    copy = world.copy(tmp_path)
+    make_tokenizer(template=PLAIN).save_pretrained(copy.good)
+    engine = engine_for(copy.root)
+    prompt = ChatPrompt((Message("user", "the red car"),))
+    assert engine.encode(prompt, tuned=True) == engine.encode(prompt, tuned=False)
+    told = engine.describe()["chat_templates"]
+    assert isinstance(told, dict)
+    assert (told["candidate"], told["base"]) == ("the base's", "the base's")
+    assert told["not_used_sha256"] == text_sha256(PLAIN)
+
+
+def test_s2_another_template_than_the_recorded_one_is_an_error(world: World, tmp_path: Path) -> None:
+    copy = world.copy(tmp_path)
+    make_tokenizer(template=PLAIN).save_pretrained(copy.good)
+    recorded_template(copy.good, PLAIN + "x")
+    with pytest.raises(IdentityError, match=r"records the chat template of the training .* found another one"):
+        engine_for(copy.root).encode(ChatPrompt((Message("user", "the red car"),)), tuned=True)
+
+
+def test_s2_the_base_s_template_is_held_to_the_record_too(world: World, tmp_path: Path) -> None:
+    copy = world.copy(tmp_path)
+    recorded_template(copy.good, PLAIN)
+    with pytest.raises(IdentityError, match=r"found another one .* in base"):
+        engine_for(copy.root).encode(ChatPrompt((Message("user", "the red car"),)), tuned=True)
+
+
 def test_a_tokenizer_beside_the_adapter_is_used_for_the_candidate_only(world: World, tmp_path: Path) -> None:
     copy = world.copy(tmp_path)
-    make_tokenizer(template="{% for m in messages %}{{ m.content }} {% endfor %}").save_pretrained(copy.good)
+    make_tokenizer(template=PLAIN).save_pretrained(copy.good)
+    recorded_template(copy.good, PLAIN)
     engine = engine_for(copy.root)
     prompt = ChatPrompt((Message("user", "the red car"),))
     tokenizer = make_tokenizer()
     assert list(engine.encode(prompt, tuned=True)) == tokenizer("the red car ")["input_ids"]
     assert list(engine.encode(prompt, tuned=False)) == tokenizer("<|user|>the red car<|end|><|assistant|>")["input_ids"]
-    assert engine.describe()["own_chat_template"] is True
+    told = engine.describe()["chat_templates"]
+    assert isinstance(told, dict)
+    assert (told["candidate"], told["base"]) == ("the candidate's", "the base's")
 
 
 def test_a_text_prompt_is_tokenised_as_it_is(engine: HFEngine) -> None:

@@ -30,9 +30,16 @@ TEMPLATES = {
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_prompts_are_those_of_transformers(name: str) -> None:
     tokenizer = make_tokenizer(template=TEMPLATES[name])
-    messages = tuple(Message(m["role"], m["content"]) for m in ASKED)
-    wanted = tokenizer.apply_chat_template(ASKED, add_generation_prompt=True, tokenize=True, return_dict=True)
-    assert chat_ids(tokenizer, ChatPrompt(messages), "good") == tuple(wanted["input_ids"])
+    wanted = tokenizer.apply_chat_template(ASKED, add_generation_prompt=True, tokenize=False)
+    assert rendered(TEMPLATES[name], tokenizer.special_tokens_map) == wanted
+
+
+def test_token_ids_are_those_of_transformers_where_no_message_holds_a_control_token() -> None:
+    tokenizer = make_tokenizer()
+    asked = [{**m, "content": m["content"].replace("<|end|>", "<end>")} for m in ASKED]
+    wanted = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=True, return_dict=True)
+    prompt = ChatPrompt(tuple(Message(m["role"], m["content"]) for m in asked))
+    assert chat_ids(tokenizer, prompt, "good") == tuple(wanted["input_ids"])
 
 
 def rendered(template: str, special: dict[str, Any] | None = None) -> str:
@@ -49,8 +56,10 @@ def rendered(template: str, special: dict[str, Any] | None = None) -> str:
         "{{ 'a' * 10000001 }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{{ messages[7].content }}",
+        r"{{ '\ud800' }}",
+        "{{ messages | attr(7) }}",
     ],
-    ids=["loops", "power", "doubling", "repeat", "long", "recursion", "undefined"],
+    ids=["loops", "power", "doubling", "repeat", "long", "recursion", "undefined", "surrogate", "attr"],
 )
 def test_a_template_that_would_not_end_ends_and_the_next_prompt_is_made(
     monkeypatch: pytest.MonkeyPatch, template: str
@@ -71,6 +80,15 @@ def test_a_template_reaches_no_file_and_no_insides() -> None:
         except (EngineError, rendering.TemplateRefused):
             continue
         assert said == "", template
+
+
+def test_x5_half_a_character_in_a_prompt_is_an_error_that_names_it() -> None:
+    with pytest.raises(EngineError, match=r"chat template of good .*surrogate U\+D800"):
+        rendered(r"{{ 'a\ud800' }}{{ messages[0].content }}")
+
+
+def test_the_date_in_a_prompt_is_the_same_on_every_day() -> None:
+    assert rendered("{{ strftime_now('%d %b %Y') }}") == "26 Jul 2024"
 
 
 def test_what_a_template_says_in_refusing_is_passed_on() -> None:
