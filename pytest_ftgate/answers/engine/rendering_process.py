@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 BYTES = 4 * 2**30
@@ -24,16 +24,18 @@ NOW = datetime(2024, 7, 26)
 def main() -> None:
     """Answer until the other side closes the pipe."""
     from jinja2 import TemplateError
-    from transformers.utils.chat_template_utils import render_jinja_template
+    from transformers.utils import chat_template_utils
+
+    # This process renders and does nothing else: the clock is that of `strftime_now` in templates.
+    setattr(chat_template_utils, "datetime", _Standing)  # noqa: B010
 
     def render(asked: dict[str, Any]) -> dict[str, str]:
         try:
-            (text,), _ = render_jinja_template(
+            (text,), _ = chat_template_utils.render_jinja_template(
                 conversations=[asked["messages"]],
                 chat_template=asked["template"],
                 add_generation_prompt=asked["generation_prompt"],
-                # What is given hides the template's global of the same name.
-                **{"strftime_now": _strftime_now, **asked["variables"]},
+                **asked["variables"],
             )
         except (TemplateError, TypeError, ValueError) as error:
             return {"refused": str(error)[:1000]}
@@ -47,8 +49,12 @@ def main() -> None:
         print(json.dumps(render(json.loads(line))), flush=True)
 
 
-def _strftime_now(form: str) -> str:
-    return NOW.strftime(form)
+class _Standing(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return NOW
 
 
 def _checked(text: Any) -> dict[str, str]:

@@ -25,7 +25,8 @@ def choose(candidate: Candidate, tuned: Any, base: Any) -> Mapping[str, Json]:
     `tuned` and `base` are tokenizers, one and the same where the candidate brings none. Raises IdentityError where the
     recorded template is not the one that is there, EngineError where a model has several and none is the default.
     """
-    own, bases = _text(tuned, candidate.path.name), _text(base, candidate.base_path.name)
+    bases = _text(base, candidate.base_path.name)
+    own = None if tuned is base else _text(tuned, candidate.path.name)
     recorded = None if candidate.manifest is None else candidate.manifest.chat_template_sha256
     if recorded is not None:
         _require_recorded(candidate, recorded, own, bases)
@@ -39,7 +40,7 @@ def choose(candidate: Candidate, tuned: Any, base: Any) -> Mapping[str, Json]:
         "base": whose if bases is None else BASE,
         "candidate_sha256": _sha256(asked),
         "base_sha256": _sha256(asked if bases is None else bases),
-        "not_used_sha256": _sha256(own) if own != asked else None,
+        "not_used_sha256": None if own == asked else _sha256(own),
     }
 
 
