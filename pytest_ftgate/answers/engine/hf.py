@@ -42,7 +42,7 @@ def make(candidate: Candidate, settings: EngineSettings) -> HFEngine:
 
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
-DECODE_VERSION = 3
+DECODE_VERSION = 4
 """Goes into the fingerprint: to be raised with every change that can change a text or a log-probability."""
 OVERHEAD_A_TOKEN, MOST_STEPS, FEWEST_STEPS = 8, 64, 16
 """What a batch of its own costs, in prompt tokens for each step of decoding; and how many steps it has, about."""
@@ -111,6 +111,7 @@ class HFEngine:
             "settings": [self._sides.facts["dtype"], self._sides.facts["quantize" if tuned else "base_quantize"]],
             "device": self._sides.facts["device"],
             "end": sorted(self._end_ids(tuned=tuned)),
+            "chat_template": self._tokenizer(tuned=tuned).chat_template,
             "decode": [DECODE_VERSION, not self._unshared],
             "versions": self._versions(),
         }
