@@ -17,6 +17,7 @@ from pytest_ftgate.files.problems import Problem, TrainingDataError, told_once
 from pytest_ftgate.files.wording import brief, shown
 from training.config import TrainingConfig, load_config
 from training.failed import TrainingFailed
+from training.methods import names_where
 from training.output import last_checkpoint, partial_dir, planned_warnings, require_free
 from training.plot import PLOT_NAME
 
@@ -117,7 +118,7 @@ def _train(options: argparse.Namespace) -> int:
     first = os.environ.get("RANK", "0") == "0"  # set by `accelerate launch` for each process
     if not options.dry_run:
         require_free(config, overwrite=options.overwrite, resume=options.resume)
-    if options.teacher_only or config.method == "distill":
+    if options.teacher_only or config.row.has_teacher:
         answered = _answered(config, options)
         if answered is None:
             return 0
@@ -177,8 +178,9 @@ def _answered(config: TrainingConfig, options: argparse.Namespace) -> TrainingCo
     """The run with its teacher's answers as rows; None where there is nothing more to do."""
     from training.teacher import distilled
 
-    if config.method != "distill":
-        what = f"expected --teacher-only only with method distill, found it with method {config.method}"
+    if not config.row.has_teacher:
+        having = names_where(lambda row: row.has_teacher)
+        what = f"expected --teacher-only only with method {having}, found it with method {config.method}"
         raise TrainingDataError([Problem(shown(config.path), None, "method", what, "leave the option out")])
 
     def tell(done: int, of: int) -> None:

@@ -28,7 +28,7 @@ def warnings_for(
 ) -> list[str]:
     """Every warning, in words; `encoded` has one entry for each row of the mix."""
     target = mix.rows[: len(mix.rows) - mix.replay_rows]
-    pairs = config.method == "dpo"
+    pairs = config.row.rows == "pairs"
     return [
         *_size_warnings(mix),
         *_cut_warnings(config, mix.rows, encoded),

@@ -17,7 +17,7 @@ _GPU_ONLY_OPTIMIZERS = ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_32bit", "pa
 
 
 def trainer_arguments(config: TrainingConfig, device: Device) -> tuple[dict[str, Json], list[str]]:
-    """SFTConfig (DPOConfig) arguments for this device, complete, and what had to be changed (to be said aloud).
+    """The trainer's arguments for this device, complete, and what had to be changed (to be said aloud).
 
     Raises TrainingDataError where the file asks for bf16 and the device has none.
     """
@@ -36,7 +36,7 @@ def trainer_arguments(config: TrainingConfig, device: Device) -> tuple[dict[str,
     if not device.cuda and wanted in _GPU_ONLY_OPTIMIZERS:
         arguments["optim"] = "adamw_torch"
         notes.append(f"optimizer {wanted} needs a GPU: this run used adamw_torch")
-    if config.method != "dpo":
+    if config.row.rows == "answers":
         # The rows are tokenized and masked already (data.py), for both values of assistant_only_loss.
         arguments.update(assistant_only_loss=False, completion_only_loss=True)
     arguments.update(
@@ -57,11 +57,8 @@ def trainer_arguments(config: TrainingConfig, device: Device) -> tuple[dict[str,
 
 def as_args(config: TrainingConfig, arguments: Mapping[str, Json], partial: Path) -> Any:
     """TRL's SFTConfig or DPOConfig. Raises TrainingDataError where it refuses the settings."""
-    from trl import DPOConfig, SFTConfig
-
-    made = DPOConfig if config.method == "dpo" else SFTConfig
     try:
-        return made(output_dir=str(partial / "checkpoints"), **arguments)
+        return config.row.make_arguments(output_dir=str(partial / "checkpoints"), **arguments)
     except (ValueError, TypeError) as error:
         raise refused(config, config.section, error) from None
 

@@ -102,9 +102,9 @@ def context_length(config: TrainingConfig, directory: Path) -> int | None:
 
 
 def load_model(config: TrainingConfig, directory: Path, *, bf16: bool, device: Any) -> Any:
-    """The base model in fp32, bf16 (`bf16`) or 4 bits (method qlora, placed on `device`), ready to be trained.
+    """The base model in fp32, bf16 (`bf16`) or 4 bits (placed on `device`), ready to be trained.
 
-    For the method full the weights are fp32 also with `bf16`: small updates would be lost in bf16 weights.
+    Where the whole model is trained the weights are fp32 also with `bf16`: small updates would be lost in bf16 weights.
 
     Raises TrainingDataError where transformers cannot load it; where memory runs out, what the library raised.
     """
@@ -112,7 +112,7 @@ def load_model(config: TrainingConfig, directory: Path, *, bf16: bool, device: A
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    frozen_in_bf16 = bf16 and config.method != "full"
+    frozen_in_bf16 = bf16 and config.row.trains == "adapter"
     arguments: dict[str, Any] = {"dtype": torch.bfloat16 if frozen_in_bf16 else torch.float32}
     if config.quantization is not None:
         # 4-bit weights are made while loading, so they must be put where they stay; no device_map otherwise,

@@ -14,6 +14,7 @@ from pytest_ftgate.files.problems import InputError, TrainingDataError
 from pytest_ftgate.files.schema import schema_problems
 from pytest_ftgate.files.strictyaml import read_yaml
 from training.contradictions import contradictions
+from training.methods import METHODS, MethodRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Data:
     dev_share: float = 0.0
     """Share of the train rows that is held out as dev rows instead; 0: none."""
     prompts: tuple[Path, ...] = ()
-    """Files of prompts that a teacher answers (method distill)."""
+    """Files of prompts that a teacher answers."""
 
     @property
     def has_dev(self) -> bool:
@@ -52,7 +53,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """Who answers the prompts of the method distill."""
+    """Who answers the prompts."""
 
     model: BaseModel | None
     """None where another tool wrote the answers."""
@@ -70,16 +71,16 @@ class TrainingConfig:
 
     path: Path
     method: str
-    """lora · qlora · full · dpo · distill"""
+    """A name of training/methods.py."""
     base: BaseModel
     data: Data
     evals: tuple[Path, ...]
     """Eval-set files that will judge the result; no training row should repeat their examples."""
     output_dir: Path
     lora: Mapping[str, Json] | None
-    """LoraConfig arguments, complete; None for the method full."""
+    """LoraConfig arguments, complete; None where the whole model is trained."""
     arguments: Mapping[str, Json]
-    """SFTConfig (method dpo: DPOConfig) arguments, complete, with `warmup_ratio` and `optim` as written."""
+    """The trainer's arguments (TRL's SFTConfig or DPOConfig), complete, with `warmup_ratio` and `optim` as written."""
     quantization: Mapping[str, Json] | None
     """BitsAndBytesConfig arguments, complete; None where the base is not held in 4 bits."""
     early_stopping: Mapping[str, Json] | None = None
@@ -94,7 +95,12 @@ class TrainingConfig:
     @property
     def section(self) -> str:
         """The key of the training file that `arguments` come from."""
-        return "dpo" if self.method == "dpo" else "sft"
+        return self.row.section
+
+    @property
+    def row(self) -> MethodRow:
+        """What the method is. Raises UnknownMethod."""
+        return METHODS[self.method]
 
 
 def training_schema() -> dict[str, Any]:
@@ -129,7 +135,7 @@ def load_config(path: Path, *, output_dir: Path | None = None, seed: int | None 
 
 
 def _build(data: Mapping[str, Json], path: Path, schema: Mapping[str, Any]) -> TrainingConfig:
-    here, method = path.parent, data["method"]
+    here, method = path.parent, METHODS[data["method"]]
     rows = data["data"]
     replay = rows.get("replay") or {"files": [], "share": 0.0}
     dev = rows.get("dev") or {}
@@ -137,15 +143,14 @@ def _build(data: Mapping[str, Json], path: Path, schema: Mapping[str, Any]) -> T
     def files_of(names: Iterable[str]) -> tuple[Path, ...]:
         return tuple(here / name for name in names)
 
-    section = "dpo" if method == "dpo" else "sft"
-    arguments = _filled(schema[section], data.get(section), schema)
+    arguments = _filled(schema[method.section], data.get(method.section), schema)
     if arguments["warmup_steps"] is not None:
         del arguments["warmup_ratio"]
-    in_4_bits = method == "qlora" or "quantization" in data
+    in_4_bits = method.in_4_bits == "always" or "quantization" in data
     stopping = data.get("early_stopping")
     return TrainingConfig(
         path=path,
-        method=method,
+        method=method.name,
         base=_model(data["base"], here),
         data=Data(
             train=files_of(rows.get("train", ())),
@@ -157,7 +162,7 @@ def _build(data: Mapping[str, Json], path: Path, schema: Mapping[str, Any]) -> T
         ),
         evals=files_of(data.get("evals", ())),
         output_dir=here / data["output_dir"],
-        lora=None if method == "full" else _filled(schema["lora"], data.get("lora"), schema),
+        lora=None if method.trains == "model" else _filled(schema["lora"], data.get("lora"), schema),
         arguments=_measured(arguments, with_dev=bool(dev)),
         quantization=_filled(schema["quantization"], data.get("quantization"), schema) if in_4_bits else None,
         early_stopping=None if stopping is None else _filled(schema["early_stopping"], stopping, schema),

@@ -9,11 +9,10 @@ from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import Problem
 from pytest_ftgate.files.strictyaml import Document, Place
 from pytest_ftgate.files.wording import brief, dotted, shown
+from training.methods import METHODS, PLAIN, names_where, sections
 
 Found = Iterator[tuple[Place, str, str]]
 """(place, what, fix)"""
-
-_IN_4_BITS = ("qlora", "dpo", "distill")
 
 
 def contradictions(document: Document, here: Path) -> list[Problem]:
@@ -23,7 +22,7 @@ def contradictions(document: Document, here: Path) -> list[Problem]:
         *_model(("base",), data["base"], here),
         *_model(("teacher",), data.get("teacher", {}), here),
         *_method(data),
-        *_distill(data),
+        *_teacher(data),
         *_dev(data),
     ]
     return [Problem(document.path, document.line(place), dotted(place), what, fix) for place, what, fix in found]
@@ -42,31 +41,36 @@ def _model(place: tuple[str, ...], model: Mapping[str, Json], here: Path) -> Fou
 
 
 def _method(data: Mapping[str, Json]) -> Found:
-    method = data["method"]
-    if method not in _IN_4_BITS and "quantization" in data:
-        what = f"expected only with method {', '.join(_IN_4_BITS)}, found it with method {method}"
+    method = METHODS[data["method"]]
+    if method.in_4_bits == "never" and "quantization" in data:
+        others = names_where(lambda row: row.in_4_bits != "never")
+        what = f"expected only with method {others}, found it with method {method.name}"
         yield ("quantization",), what, "delete it, or write `method: qlora`"
-    if method == "full" and "lora" in data:
-        what = "expected no adapter settings with method full, found some"
-        yield ("lora",), what, "delete them, or write `method: lora`"
-    used, unused = ("dpo", "sft") if method == "dpo" else ("sft", "dpo")
-    if unused in data:
-        what = f"expected the settings of method {method} under `{used}`, found `{unused}`"
+    if method.trains == "model" and "lora" in data:
+        what = f"expected no adapter settings with method {method.name}, found some"
+        yield ("lora",), what, f"delete them, or write `method: {PLAIN.name}`"
+    used = method.section
+    for unused in (section for section in sections() if section != used and section in data):
+        what = f"expected the settings of method {method.name} under `{used}`, found `{unused}`"
         yield (unused,), what, f"move them to `{used}`, or correct `method`"
     settings = data.get(used) or {}
     if "warmup_ratio" in settings and settings.get("warmup_steps") is not None:
         yield (used, "warmup_steps"), "expected either warmup_steps or warmup_ratio, found both", "delete one"
-    if method != "distill" and "train" not in data["data"]:
+    if not method.has_teacher and "train" not in data["data"]:
         yield ("data",), "expected training rows, found no `train`", "add `train: [train.jsonl]`"
 
 
-def _distill(data: Mapping[str, Json]) -> Found:
+def _teacher(data: Mapping[str, Json]) -> Found:
     teacher, prompts = data.get("teacher"), "prompts" in data["data"]
-    if data["method"] != "distill":
+    method = METHODS[data["method"]]
+    if not method.has_teacher:
+        what = (
+            f"expected only with method {names_where(lambda row: row.has_teacher)}, found it with method {method.name}"
+        )
         for place in [("teacher",)] * (teacher is not None) + [("data", "prompts")] * prompts:
-            yield place, f"expected only with method distill, found it with method {data['method']}", "delete it"
+            yield place, what, "delete it"
     elif teacher is None:
-        yield (), "expected a `teacher` for method distill, found none", "add `teacher: {id: ../large}`"
+        yield (), f"expected a `teacher` for method {method.name}, found none", "add `teacher: {id: ../large}`"
     elif "id" in teacher and not prompts:
         what = "expected prompts for the teacher to answer, found none"
         yield ("data",), what, "add `prompts: [prompts.jsonl]`: rows with `prompt`"
@@ -82,7 +86,7 @@ def _distill(data: Mapping[str, Json]) -> Found:
 
 
 def _dev(data: Mapping[str, Json]) -> Found:
-    section = "dpo" if data["method"] == "dpo" else "sft"
+    section = METHODS[data["method"]].section
     settings, dev = data.get(section) or {}, data["data"].get("dev")
     strategy, keeps_best = settings.get("eval_strategy"), settings.get("load_best_model_at_end")
     stopping = data.get("early_stopping")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_ftgate.files.problems import Problem, TrainingDataError
 from pytest_ftgate.files.wording import brief, shown
+from training.failed import smaller_base
 from training.memory import least_memory
 from training.preflight import Checked
 
@@ -46,5 +47,5 @@ def require_memory(checked: Checked, device: Device, *, bf16: bool) -> None:
     if device.free_bytes is not None and least > device.free_bytes:
         found = f"found {device.free_bytes / 2**30:.2f} GiB on {brief(device.name)}"
         what = f"expected at least {least / 2**30:.2f} GiB of free GPU memory for {checked.config.method}, {found}"
-        fix = "write `method: qlora`, take a smaller base, or free the GPU"
+        fix = smaller_base(checked.config)
         raise TrainingDataError([Problem(shown(checked.config.path), None, "method", what, fix)])

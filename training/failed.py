@@ -30,7 +30,7 @@ def memory_told(when: Callable[[], str], *, fix: str) -> Iterator[None]:
 
 def smaller_base(config: TrainingConfig) -> str:
     """What to do where the base does not fit."""
-    in_4_bits = "write `method: qlora`, " if config.method in ("lora", "full") else "add `quantization: {}`, "
+    in_4_bits = "write `method: qlora`, " if config.row.in_4_bits == "never" else "add `quantization: {}`, "
     return f"{in_4_bits if config.quantization is None else ''}take a smaller base, or free memory on the device"
 
 

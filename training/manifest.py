@@ -44,7 +44,7 @@ def build_manifest(checked: Checked, *, hyperparameters: Mapping[str, Json], war
         seed=config.seed,
         method=config.method,
         hyperparameters=hyperparameters,
-        versions=_versions(config.method),
+        versions=_versions(in_4_bits=config.quantization is not None),
         warnings=warnings,
     )
 
@@ -68,6 +68,6 @@ def relative_posix(path: Path, directory: Path) -> str:
     return Path(os.path.relpath(path.resolve(), here)).as_posix()
 
 
-def _versions(method: str) -> dict[str, str]:
-    names = (*_LIBRARIES, "bitsandbytes") if method == "qlora" else _LIBRARIES
+def _versions(*, in_4_bits: bool) -> dict[str, str]:
+    names = (*_LIBRARIES, "bitsandbytes") if in_4_bits else _LIBRARIES
     return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,4 +1,4 @@
-"""Preference pairs (method dpo): which rows a method takes, and what may be wrong with pairs."""
+"""Preference pairs: which rows a method takes, and what may be wrong with pairs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pytest_ftgate.evalset.types import Message
 from pytest_ftgate.files.problems import Problem
 from pytest_ftgate.rows.types import TrainingRow
 from training.data import Encoded, named
+from training.methods import METHODS, names_where
 
 LONGER_SHARE = 0.8
 """Above this share of pairs whose chosen answer is the longer one, length alone tells the two apart."""
@@ -17,18 +18,20 @@ Key = tuple[tuple[str, str], ...]
 
 
 def kind_problems(method: str, rows: Sequence[TrainingRow]) -> list[Problem]:
-    """Rows that the method cannot train on: pairs without dpo, others with it; pairs that hold nothing to prefer."""
-    if method != "dpo":
+    """Rows that the method cannot train on: pairs where it takes answers, answers where it takes pairs; pairs that hold
+    nothing to prefer."""
+    if METHODS[method].rows != "pairs":
         pair = next((row for row in rows if row.rejected), None)
         if pair is None:
             return []
         what = f"expected rows with one answer for method {method}, found a preference pair"
-        return [
-            Problem(pair.path, pair.row, "", what, "write `method: dpo`, or keep the chosen answer as `completion`")
-        ]
+        fix = (
+            f"write `method: {names_where(lambda row: row.rows == 'pairs')}`, or keep the chosen answer as `completion`"
+        )
+        return [Problem(pair.path, pair.row, "", what, fix)]
     single = next((row for row in rows if not row.rejected), None)
     if single is not None:
-        what = "expected `prompt`, `chosen` and `rejected` for method dpo, found a row with one answer"
+        what = f"expected `prompt`, `chosen` and `rejected` for method {method}, found a row with one answer"
         return [Problem(single.path, single.row, "", what, "add the rejected answer, or write another method")]
     other = next((row for row in rows if row.form != rows[0].form), None)
     if other is not None:

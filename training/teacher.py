@@ -28,6 +28,7 @@ from training.data import as_chat
 from training.device import find_device
 from training.failed import memory_told
 from training.manifest import relative_posix
+from training.methods import PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def _plan(config: TrainingConfig, asked: Sequence[Asked]) -> dict[str, Json]:
 
 def _as_student(config: TrainingConfig, model: BaseModel) -> TrainingConfig:
     """The same run with the teacher as its base: what loads a base then loads the teacher."""
-    return replace(config, method="lora", base=model, quantization=None)
+    return replace(config, method=PLAIN.name, base=model, quantization=None)
 
 
 def _directory(teacher: TrainingConfig) -> Path:

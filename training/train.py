@@ -33,7 +33,6 @@ from training.output import (
 )
 from training.preflight import Checked
 from training.progress import ProgressLine
-from training.trainers import make_trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def train(
         require_same_plan(config, manifest)
     try:
         with memory_told(lambda: "before the first step", fix=smaller_base(config)):
-            trainer = make_trainer(checked, args, line or ProgressLine())
+            trainer = config.row.make_trainer(checked, args, line or ProgressLine())
     except (TrainingDataError, TrainingFailed):
         if args.process_index == 0 and not resume:
             discard(config)

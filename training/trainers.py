@@ -1,7 +1,8 @@
-"""The trainer of a method: TRL's, given the rows and masks of the pre-flight."""
+"""The trainers that methods of the table have: TRL's, given the rows and masks of the pre-flight."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from training.arguments import refused
@@ -12,21 +13,36 @@ from training.preflight import Checked
 from training.progress import ProgressLine, progress_callback
 
 
-def make_trainer(checked: Checked, args: Any, line: ProgressLine) -> Any:
-    """TRL's SFTTrainer or DPOTrainer, on the loaded base. Raises TrainingDataError where they refuse it."""
+def sft(checked: Checked, args: Any, line: ProgressLine) -> Any:
+    """TRL's SFTTrainer, on the loaded base. Raises TrainingDataError where it refuses it."""
+    from trl import SFTTrainer
+
+    return _made(SFTTrainer, _answers, checked, args, line)
+
+
+def dpo(checked: Checked, args: Any, line: ProgressLine) -> Any:
+    """TRL's DPOTrainer, on the loaded base. Raises TrainingDataError where it refuses it.
+
+    With an adapter, its reference is the same model with the adapter switched off.
+    """
+    from trl import DPOTrainer
+
+    return _made(DPOTrainer, _pairs, checked, args, line)
+
+
+def _made(
+    kind: Any, rows: Callable[[Checked], tuple[Any, Any]], checked: Checked, args: Any, line: ProgressLine
+) -> Any:
     from datasets.utils.logging import disable_progress_bar
     from peft import LoraConfig
     from transformers import PrinterCallback
-    from trl import DPOTrainer, SFTTrainer
 
     config = checked.config
     model = load_model(config, checked.base, bf16=args.bf16, device=args.device)
     disable_progress_bar()  # one for each step of TRL's preparation: noise beside our own line
-    pairs = config.method == "dpo"
-    train, dev = _pairs(checked) if pairs else _rows(checked)
+    train, dev = rows(checked)
     try:
-        # With an adapter, DPOTrainer's reference is the same model with the adapter switched off.
-        trainer = (DPOTrainer if pairs else SFTTrainer)(
+        trainer = kind(
             model=model,
             args=args,
             train_dataset=train,
@@ -41,7 +57,7 @@ def make_trainer(checked: Checked, args: Any, line: ProgressLine) -> Any:
     return trainer
 
 
-def _rows(checked: Checked) -> tuple[Any, Any]:
+def _answers(checked: Checked) -> tuple[Any, Any]:
     """(train, dev or None), tokenized and masked."""
     return to_dataset(checked.encoded), to_dataset(checked.dev) if checked.dev else None
 
