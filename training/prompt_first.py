@@ -48,7 +48,7 @@ def climb(evalsets: Sequence[EvalSet], base: Path) -> Ladder:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "ladder.json"
         files = [str(evalset.path) for evalset in asked]
-        command = [sys.executable, "-m", "pytest_ftgate", "ladder", *files, "--base", str(base), "--json", str(out)]
+        command = [sys.executable, "-P", "-m", "pytest_ftgate", "ladder", *files, "--base", str(base), "--json", str(out)]
         code = subprocess.run(command, check=False).returncode
         if not out.is_file():
             return Ladder(False, (f"ladder: could not be climbed (exit code {code})",))
