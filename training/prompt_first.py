@@ -48,7 +48,8 @@ def climb(evalsets: Sequence[EvalSet], base: Path) -> Ladder:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "ladder.json"
         files = [str(evalset.path) for evalset in asked]
-        command = [sys.executable, "-P", "-m", "pytest_ftgate", "ladder", *files, "--base", str(base), "--json", str(out)]
+        ours = [sys.executable, "-P", "-m", "pytest_ftgate"]  # -P: no module of the folder where the user stands
+        command = [*ours, "ladder", *files, "--base", str(base), "--json", str(out)]
         code = subprocess.run(command, check=False).returncode
         if not out.is_file():
             return Ladder(False, (f"ladder: could not be climbed (exit code {code})",))
