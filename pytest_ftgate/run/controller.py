@@ -58,7 +58,7 @@ class Controller:
         if self.session.collect_only or not any(file.hypotheses for file in self.session.required):
             return
         with contextlib.suppress(OSError):  # said when the attempt cannot be written
-            found = begin_ledger(self.session.root)
+            found = begin_ledger(self.session.root, declared=self.session.begins_ledger)
             self._ledger_is_new = found.is_new or not (found.entries or found.problem)  # `ladder` begins it too
 
     def select(self, nodeids: Iterable[str]) -> None:

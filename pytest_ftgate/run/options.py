@@ -146,6 +146,12 @@ OPTIONS = (
         "answered. The run verdict is PARTIAL, whatever the gates say.",
         {"action": "append", "default": [], "metavar": "ID[,ID...]"},
     ),
+    Option(
+        "--ft-begin-ledger",
+        "Begin the ledger of attempts (.ftgate/ledger.jsonl): no model was judged on these examples before. Needed "
+        "once, for eval sets that share alpha among attempts; without it, a missing ledger is an error.",
+        {"action": "store_true"},
+    ),
     Option("--ft-json", "Write the verdict and every number behind it to this file.", {"metavar": "FILE"}),
     Option("--ft-html", "Write a report to read in a browser to this file.", {"metavar": "FILE"}),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,22 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ftgate.answers.engine.registry import EngineSettings, check_engine, make_engine
 from pytest_ftgate.errors import FtgateError, Unusable
-from pytest_ftgate.evalset.discovery import EvalSetFile, almost_evalsets, files_on_disk, read_files
+from pytest_ftgate.evalset.discovery import EvalSetFile, files_on_disk, read_files
 from pytest_ftgate.evalset.kinds import gate_name
 from pytest_ftgate.evalset.loader import load_evalset, read_header
 from pytest_ftgate.evalset.subset import Subset, subset_of
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.own_key import own_key
 from pytest_ftgate.files.problems import InputError
-from pytest_ftgate.files.sanitise import visible
-from pytest_ftgate.files.wording import shown
 from pytest_ftgate.gates.decision import EXIT_CODES
 from pytest_ftgate.model.base_digests import CACHE_FILE, Memory
 from pytest_ftgate.model.identity import Candidate, check_recorded_files, resolve_candidate
 from pytest_ftgate.run.gate_in_force import GateInForce
 from pytest_ftgate.run.inifile import check_rootdir
+from pytest_ftgate.run.misnamed import misnamed
 from pytest_ftgate.run.outputs import clear_outputs, receipt_settings
-from pytest_ftgate.run.stored import STORE, cache_mode, refuse_committed_answers
+from pytest_ftgate.run.stored import STORE, cache_mode, check_begins_ledger, refuse_committed_answers
 from pytest_ftgate.trust.policy.enforce import check_base, settle
 from pytest_ftgate.trust.policy.load import Where, load_in_force
 from pytest_ftgate.trust.policy.merge import tightened
@@ -81,6 +79,8 @@ class Session:
     """How the run was started, for the report."""
     store_key: bytes | None = field(default=None, repr=False)
     """Authenticates stored generations; None: none are used."""
+    begins_ledger: bool = False
+    """Whether the user said that there were no attempts before."""
     notes: tuple[str, ...] = ()
     """What is odd about the files, for header and summary."""
     policy_changed: bool = False
@@ -134,7 +134,9 @@ class Session:
         def compute() -> Attempt:
             candidate, form = self.candidate.digest(tuned=True), (self.dtype, self.quantize)
             draft = draft_entry(self.held(evalset), candidate=candidate, form=form, alpha=self.alpha)
-            return count_attempt(draft, read_ledger(self.root), beside=self.evalset_names, alpha=self.alpha)
+            ledger = read_ledger(self.root)
+            ledger = replace(ledger, declared=ledger.declared or self.begins_ledger)
+            return count_attempt(draft, ledger, beside=self.evalset_names, alpha=self.alpha)
 
         return shared_attempt(shared, evalset.name, compute)
 
@@ -252,6 +254,8 @@ def open_session(
         raise Unusable("a verdict was asked for, and no model to judge. Fix: add --ft-model=DIR")
     check_rootdir([str(w) for w in written], directory, inifile)
     check_engine(option.ft_engine, directory=root)
+    if option.ft_begin_ledger and not in_worker:
+        check_begins_ledger(root, [str(w) for w in written])
     verdict_required = is_verdict_required(option)
     required = _required(args, directory, norecursedirs, full=distributed and not option.collectonly)
     subset = subset_of(option.ft_limit, option.ft_case, [file.path for file in required], check=not in_worker)
@@ -290,6 +294,7 @@ def open_session(
         verdict_off=option.ft_verdict == "off",
         cache=cache,
         store_key=key.secret,
+        begins_ledger=option.ft_begin_ledger,
         cache_mib=option.ft_cache_mib,
         root=root,
         engine=option.ft_engine,
@@ -306,30 +311,8 @@ def open_session(
         subset=subset,
         collect_only=option.collectonly,
         command=shlex.join(["pytest", *(str(w) for w in written)]),
-        notes=(*_misnamed(args, directory, norecursedirs, verdict_required=verdict_required), *notes),
+        notes=(*misnamed(args, directory, norecursedirs, verdict_required=verdict_required), *notes),
     )
-
-
-def _misnamed(
-    args: Sequence[str], directory: Path, norecursedirs: Sequence[str], *, verdict_required: bool
-) -> tuple[str, ...]:
-    """Files that look like eval sets and are none: a gate that nobody collects would be missed by nobody."""
-    notes = tuple(
-        f"{shown(path)} is not an eval set{_letters(path.name)}: did you mean {_meant(path.name)}.eval.yaml?"
-        for path in almost_evalsets(args, directory, norecursedirs)
-    )
-    if notes and verdict_required:
-        raise Unusable("\n".join([*notes, "Fix: rename the file, or keep it outside the paths given to pytest"]))
-    return notes
-
-
-def _letters(name: str) -> str:
-    """The name as it is written, where that cannot be seen."""
-    return "" if name.isascii() and not re.search(r"\s", name) else f" (its name is {name!a})"
-
-
-def _meant(name: str) -> str:
-    return visible(name.partition(".")[0].strip())
 
 
 def is_verdict_required(option: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_ftgate.errors import Unusable
 from pytest_ftgate.files.own_key import OwnKey
 from pytest_ftgate.files.wording import shown
+from pytest_ftgate.trust.attempts.ledger import FOLDER, LEDGER, read_ledger
 from pytest_ftgate.trust.policy.gitref import tracked_files
 from pytest_ftgate.trust.policy.types import CacheRule
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_ftgate.answers.stage import CacheMode
 
 STORE = Path(".ftgate", "cache")
+BEGIN = "--ft-begin-ledger"
 
 
 def cache_mode(
@@ -53,3 +55,11 @@ def refuse_committed_answers(root: Path) -> None:
             f"git tracks {files} in {STORE} ({shown(root / names[0])}): stored answers belong to one user on one "
             f"machine. Fix: git rm -r --cached {STORE}, and add .ftgate/cache to .gitignore"
         )
+
+
+def check_begins_ledger(root: Path, written: list[str]) -> None:
+    """Nobody begins the count of attempts twice, and no configuration file does. Raises Unusable."""
+    if BEGIN not in written:
+        raise Unusable(f"{BEGIN} stands in a configuration file. Fix: give it once, on the command line")
+    if read_ledger(root).declared:
+        raise Unusable(f"{BEGIN}: {FOLDER}/{LEDGER} was begun before. Fix: leave the option out")

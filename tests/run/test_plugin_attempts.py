@@ -31,6 +31,9 @@ def another(project: Project, model: str) -> None:
 
 def judge(project: Project, *args: str, model: str = "good") -> Run:
     another(project, model)
+    shares = any("spend: " in path.read_text() for path in project.root.glob("evals/*.eval.yaml"))
+    if shares and not (project.root / LEDGER).exists():
+        args = (*args, "--ft-begin-ledger")
     return project.run(f"--ft-model=runs/{model}", "--ft-base=base", "--ft-json=v.json", "--ft-verdict=require", *args)
 
 
@@ -371,3 +374,20 @@ def test_the_folder_of_a_path_is_no_part_of_an_attempt(project: Project) -> None
     (project.root / "evals").rename(elsewhere)
     run = judge(project, "moved")
     assert attempts(run)["target"] == (1, 0.05)
+
+
+def test_s12_a_ledger_that_nobody_begun_is_an_error_where_alpha_is_shared(project: Project) -> None:
+    folder = alone(project, "target", "{spend: 'fixed-budget:1', feedback: sealed}")
+    args = (folder, "--ft-base=base", "--ft-verdict=require")
+    assert project.gates(*args, "--ft-begin-ledger").code == 0
+    assert project.gates(*args).code == 0
+    assert project.gates(*args, "--ft-begin-ledger").code == 4  # it was begun before
+    shutil.rmtree(project.root / ".ftgate")
+    another(project, "second")
+    lost = project.run("--ft-model=runs/second", *args)
+    assert lost.code == 21, lost.out
+    assert "there is no ledger that a run has begun for eval sets that share alpha" in lost.out
+    assert "--ft-begin-ledger" in lost.out
+    assert project.run("--ft-model=runs/second", *args).code == 21  # and the refused run has begun none
+    project.write("pytest.ini", "[pytest]\naddopts = --ft-begin-ledger\n")
+    assert project.run("--ft-model=runs/second", *args).code == 4  # no configuration file says so

@@ -28,6 +28,9 @@ SAME = 0.5
 """From this share of examples that were used before, an eval set carries on the count of attempts."""
 
 
+NOT_BEGUN = "there is no ledger that a run has begun for eval sets that share alpha, so earlier attempts may be missing"
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One candidate on one eval set, and what the ledger says of it."""
@@ -127,7 +130,7 @@ def count_attempt(draft: Entry, ledger: Ledger, *, beside: Iterable[str], alpha:
         repeated=bool(same),
         changed=_changed(draft, others) if not same else "",
         uncovered=len({e.index for e in others if e.spend == "none" and e.index < index}),
-        problem=ledger.problem,
+        problem=ledger.problem or ("" if ledger.declared or draft.spend == "none" else NOT_BEGUN),
     )
 
 

@@ -32,7 +32,7 @@ NOTHING = "0" * 64
 """What the first line carries as the sha256 of the line before."""
 FIX = (
     f"restore {FOLDER}/{LEDGER} and {FOLDER}/{HEAD} from version control or the last CI run; only where the examples "
-    f"are fresh, remove both and {FOLDER}/{ANSWERS}, and begin anew"
+    f"are fresh, remove both and {FOLDER}/{ANSWERS}, and begin anew with --ft-begin-ledger"
 )
 
 
@@ -81,6 +81,9 @@ class Ledger:
     doubt: str = ""
     """Why it does not hold every attempt although its chain is sound; "" where nothing says so."""
 
+    declared: bool = False
+    """Whether a run has said that it begins the count, or one that shares alpha was counted."""
+
     @property
     def problem(self) -> str:
         """Why attempts cannot be counted; "" where they can."""
@@ -98,13 +101,17 @@ def read_ledger(root: Path) -> Ledger:
         return _read(root)
 
 
-def begin_ledger(root: Path) -> Ledger:
-    """The ledger as found; where there is none, begin it, so that its absence can be seen later. Raises OSError."""
+def begin_ledger(root: Path, *, declared: bool = False) -> Ledger:
+    """The ledger as found; where there is none, begin it, so that its absence can be seen later. Raises OSError.
+
+    `declared`: the user said so (--ft-begin-ledger); without it, no eval set that shares alpha is counted on it.
+    """
     (root / FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(root):
         found = _read(root)
-        if not found.hashes:
-            _write(root, found, [{"kind": "begun", "ftgate": __version__, "doubt": found.problem}])
+        if not found.hashes or (declared and not found.declared):
+            said = {"declared": declared, "doubt": found.problem}
+            _write(root, found, [{"kind": "begun", "ftgate": __version__, **said}])
         return found
 
 
@@ -145,14 +152,17 @@ def _read(root: Path) -> Ledger:
     hashes = tuple(hashlib.sha256(line).hexdigest() for line in lines)
     entries: list[Entry] = []
     broken = doubt = ""
+    declared = False
     for number, (line, before) in enumerate(zip(lines, (NOTHING, *hashes), strict=False), 1):
         body = _body(line)
         if body is None or body.get("previous") != before:
             broken = broken or f"line {number} of {FOLDER}/{LEDGER} was changed, moved or follows one that is missing"
         elif body["kind"] == "begun":
             doubt = doubt or str(body.get("doubt", ""))
+            declared = declared or body.get("declared") is True
         if body is not None and (entry := _entry(body)):
             entries.append(entry)
+            declared = declared or entry.spend != "none"
         elif body is not None and body["kind"] == "attempt":
             broken = broken or f"line {number} of {FOLDER}/{LEDGER} is not an attempt as ftgate writes it"
     if data and not data.endswith(b"\n"):
@@ -160,7 +170,7 @@ def _read(root: Path) -> Ledger:
     broken = broken or _against_head(head, hashes)
     if not hashes and not broken and any((root / FOLDER / ANSWERS).glob("*/*.jsonl")):
         doubt = f"{FOLDER}/{ANSWERS} holds answers of earlier runs, and the ledger that counted them is missing"
-    return Ledger(tuple(entries), hashes, broken, doubt)
+    return Ledger(tuple(entries), hashes, broken, doubt, declared)
 
 
 def _body(line: bytes) -> dict[str, Json] | None:
