@@ -32,7 +32,7 @@ def count(
     of: EvalSet, before: Sequence[Entry] = (), candidate: str = "m1", beside: Sequence[str] = ("set",)
 ) -> Attempt:
     draft = draft_entry(of, candidate=candidate, form=("auto", "none"), alpha=ALPHA)
-    return count_attempt(draft, Ledger(tuple(before)), beside=beside, alpha=ALPHA)
+    return count_attempt(draft, Ledger(tuple(before), declared=True), beside=beside, alpha=ALPHA)
 
 
 def judged(attempt: Attempt, **outcomes: Any) -> Entry:
@@ -68,7 +68,7 @@ def test_each_candidate_is_an_attempt_and_the_same_one_is_the_same(monkeypatch: 
     assert (again.entry.index, again.repeated, again.known) == (1, True, {"accuracy": "FAIL"})
     assert count(asked(), past, "m2").entry.index == 2
     other_form = draft_entry(asked(), candidate="m1", form=("auto", "nf4"), alpha=ALPHA)
-    assert count_attempt(other_form, Ledger(tuple(past)), beside=(), alpha=ALPHA).entry.index == 2
+    assert count_attempt(other_form, Ledger(tuple(past), declared=True), beside=(), alpha=ALPHA).entry.index == 2
 
 
 def test_what_is_changed_after_a_look_is_a_new_attempt_and_said() -> None:
