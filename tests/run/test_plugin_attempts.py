@@ -344,7 +344,7 @@ IN_WORKERS = (
 
 def test_workers_count_once(project: Project) -> None:
     policy(project, "target", "{spend: harmonic}")
-    run = project.process("evals", *IN_WORKERS)
+    run = project.process("evals", *IN_WORKERS, "--ft-begin-ledger")
     assert (run.code, attempts(run)["target"]) == (0, (1, 0.025)), run.out
     found = read_ledger(project.root)
     assert (found.problem, sorted(e.evalset for e in found.entries)) == ("", ["general", "shape", "target"])

@@ -196,3 +196,18 @@ def test_two_processes_write_one_chain(tmp_path: Path) -> None:
     assert [p.wait(timeout=120) for p in running] == [0, 0]
     found = read_ledger(tmp_path)
     assert (found.problem, len(found.entries)) == ("", 30)
+
+
+def test_s12_only_a_run_that_says_so_begins_a_ledger_for_sets_that_share_alpha(tmp_path: Path) -> None:
+    begin_ledger(tmp_path)
+    add(tmp_path, entry(1))
+    assert not read_ledger(tmp_path).declared  # an attempt that spent nothing proves nothing
+    assert not begin_ledger(tmp_path, declared=True).declared  # as found; from here on it is
+    assert (read_ledger(tmp_path).declared, read_ledger(tmp_path).problem) == (True, "")
+    assert begin_ledger(tmp_path, declared=True).hashes == read_ledger(tmp_path).hashes
+
+
+def test_s12_a_declaration_heals_no_doubt(written: Path) -> None:
+    ledger(written).unlink()
+    begin_ledger(written, declared=True)
+    assert read_ledger(written).problem

@@ -26,7 +26,7 @@ NONE = AttemptPolicy()
 
 def count(root: Path, candidate: str, policy: AttemptPolicy = HARMONIC, n: int = 20) -> Attempt:
     """The attempt as a run counts it when it begins."""
-    begin_ledger(root)
+    begin_ledger(root, declared=True)
     of = replace(evalset([example(i) for i in range(n)]), gates=(gate("accuracy", 0.5),), attempts=policy)
     draft = draft_entry(of, candidate=candidate, form=("auto", "none"), alpha=ALPHA)
     return count_attempt(draft, read_ledger(root), beside=("set",), alpha=ALPHA)
