@@ -20,7 +20,7 @@ from pytest_ftgate.report.plots import flips_matrix, forest_plot
 from pytest_ftgate.report.rows import flips_of
 from pytest_ftgate.report.rowsection import example_link, rows_section, worst_rows
 from pytest_ftgate.report.slicetable import slice_tables
-from pytest_ftgate.report.terminal import counts_line
+from pytest_ftgate.report.terminal import counts_line, template_sentences
 from pytest_ftgate.results import RunVerdict
 
 MARKS: dict[RunVerdict, str] = {"SHIP": "✓", "BLOCK": "✕", "INCONCLUSIVE": "?", "NOT_EVALUATED": "!", "PARTIAL": "◐"}
@@ -103,9 +103,7 @@ def _identity(data: ReportData) -> Html:
     if isinstance(versions, dict):
         runtime += [f"{name} {version}" for name, version in versions.items()]
     pairs: list[tuple[str, str]] = [("Candidate", model), ("Base", base), ("Runtime", ", ".join(runtime))]
-    proofs = _proofs(data)
-    if proofs:
-        pairs.append(("Proved", proofs))
+    pairs += [("Chat template", "; ".join(template_sentences(engine))), ("Proved", _proofs(data))]
     return el("dl", *(el("div", el("dt", name), el("dd", value)) for name, value in pairs if value), class_="identity")
 
 

@@ -98,7 +98,7 @@ def template_sentences(engine: Mapping[str, Json]) -> list[str]:
             "serve it with this one"
         )
     if told.get("difference"):
-        lines.append(f"first prompt that differs: {told['difference']}")
+        lines.append(f"the two templates differ: {told['difference']}")
     return [visible(line, limit=500) for line in lines]
 
 

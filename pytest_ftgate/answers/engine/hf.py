@@ -13,7 +13,7 @@ from pytest_ftgate.answers.engine import decode, embedding, hf_load, labels, mem
 from pytest_ftgate.answers.engine.hf_prompts import (
     at_stop,
     cannot_be_asked,
-    chat_ids,
+    chat_text_and_ids,
     context_limit,
     control_ids,
     end_marks,
@@ -26,6 +26,7 @@ from pytest_ftgate.answers.engine.kv import PrefixStore
 from pytest_ftgate.answers.engine.prefix import Group, Tokens, group_by_prefix
 from pytest_ftgate.answers.engine.protocol import Request
 from pytest_ftgate.answers.engine.registry import EngineSettings
+from pytest_ftgate.answers.engine.same_words import require_same_words
 from pytest_ftgate.answers.engine.tokens import TokenRequest, token_request
 from pytest_ftgate.answers.prompting import AnyPrompt, ChatPrompt
 from pytest_ftgate.errors import EngineError, IdentityError
@@ -42,7 +43,7 @@ def make(candidate: Candidate, settings: EngineSettings) -> HFEngine:
 
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
-DECODE_VERSION = 4
+DECODE_VERSION = 5
 """Goes into the fingerprint: to be raised with every change that can change a text or a log-probability."""
 OVERHEAD_A_TOKEN, MOST_STEPS, FEWEST_STEPS = 8, 64, 16
 """What a batch of its own costs, in prompt tokens for each step of decoding; and how many steps it has, about."""
@@ -93,9 +94,11 @@ class HFEngine:
         tokenizer = self._tokenizer(tuned=tuned)
         owner = (self._candidate.path if tuned else self._candidate.base_path).name
         if isinstance(prompt, ChatPrompt):
-            ids = chat_ids(tokenizer, prompt, owner)
+            text, ids = chat_text_and_ids(tokenizer, prompt, owner)
         else:
-            ids = text_ids(tokenizer, prompt)
+            text, ids = prompt.text, text_ids(tokenizer, prompt)
+        if tuned:
+            require_same_words(text, tokenizer, self._tokenizer(tuned=False), owner)
         known = len(embedding.table(self._sides.tuned))
         if tuned and ids and max(ids) >= known:
             raise IdentityError(

@@ -27,7 +27,12 @@ WINDOW = 8
 
 
 def chat_ids(tokenizer: Any, prompt: ChatPrompt, owner: str) -> Tokens:
-    """Token ids of a conversation, ready for the answer.
+    """Token ids of a conversation, ready for the answer; raises as `chat_text_and_ids`."""
+    return chat_text_and_ids(tokenizer, prompt, owner)[1]
+
+
+def chat_text_and_ids(tokenizer: Any, prompt: ChatPrompt, owner: str) -> tuple[str, Tokens]:
+    """A conversation as the template writes it, ready for the answer, and its token ids.
 
     EngineError where the template cannot or will not, or makes of the messages anything but its own marks around them.
     """
@@ -40,8 +45,9 @@ def chat_ids(tokenizer: Any, prompt: ChatPrompt, owner: str) -> Tokens:
     messages = [m.content for m in prompt.messages]
     render = _Renderer(template_text(tokenizer, owner), json.dumps(tokenizer.special_tokens_map, default=str), owner)
     skeleton = _skeleton(render, roles)
-    contents = require_filled(skeleton, messages, render(list(zip(roles, messages, strict=True)), True), owner)
-    return encode_parts(tokenizer, skeleton.pieces, contents, add_special=False)
+    text = render(list(zip(roles, messages, strict=True)), True)
+    contents = require_filled(skeleton, messages, text, owner)
+    return text, encode_parts(tokenizer, skeleton.pieces, contents, add_special=False)
 
 
 def text_ids(tokenizer: Any, prompt: TextPrompt) -> Tokens:

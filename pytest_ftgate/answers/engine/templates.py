@@ -6,17 +6,21 @@ template beside an adapter can be anybody's, and what it adds to the questions w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_ftgate.answers.engine.hf_prompts import template_text
-from pytest_ftgate.errors import IdentityError
+from pytest_ftgate.answers.engine.rendering import TemplateRefused, render
+from pytest_ftgate.answers.engine.skeleton import difference
+from pytest_ftgate.errors import EngineError, IdentityError
 from pytest_ftgate.files.digests import text_sha256
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.model.identity import Candidate
 
 BASE, OWN, NONE = "the base's", "the candidate's", "none"
+SHOWN_TURNS = (("system", "Answer in a word."), ("user", "What is asked?"))
+"""The conversation on which two templates are shown beside each other: it tells nothing of the data."""
 
 
 def choose(candidate: Candidate, tuned: Any, base: Any) -> Mapping[str, Json]:
@@ -41,7 +45,32 @@ def choose(candidate: Candidate, tuned: Any, base: Any) -> Mapping[str, Json]:
         "candidate_sha256": _sha256(asked),
         "base_sha256": _sha256(asked if bases is None else bases),
         "not_used_sha256": None if own == asked else _sha256(own),
+        "difference": None if None in (own, bases) or own == bases else _difference(base, str(bases), tuned, str(own)),
     }
+
+
+def _difference(base: Any, bases: str, tuned: Any, own: str) -> str:
+    """What the two templates make of one conversation, where they part."""
+    for turns in (SHOWN_TURNS, SHOWN_TURNS[1:]):  # many templates know no system turn
+        left, right = _shown(base, bases, turns), _shown(tuned, own, turns)
+        if left is not None and right is not None:
+            break
+    roles = " + ".join(role for role, _ in turns)
+    if left is None or right is None:
+        whose = " and ".join(name for name, text in ((BASE, left), (OWN, right)) if text is None)
+        return f"{whose} cannot be rendered for {roles}"
+    if left == right:
+        return f"none for {roles}"
+    return f"for {roles}: {difference(left, right, (BASE, OWN))}"
+
+
+def _shown(tokenizer: Any, template: str, turns: Sequence[tuple[str, str]]) -> str | None:
+    """None where the template cannot: said with the prompts that are asked, if it is used."""
+    messages = [{"role": role, "content": content} for role, content in turns]
+    try:
+        return render(template, messages, tokenizer.special_tokens_map, "either side")
+    except (TemplateRefused, EngineError):
+        return None
 
 
 def _require_recorded(candidate: Candidate, recorded: str, own: str | None, bases: str | None) -> None:
