@@ -18,20 +18,21 @@ from pytest_ftgate.rows.overlap import Finding, OverlapOptions, OverlapReport, f
 
 
 class Overlaps:
-    """The overlap reports of one process: each eval set is searched once, by the first gate that asks."""
+    """The overlap reports of one process: each eval set, or part of one, is searched once, when it is first asked for."""
 
     def __init__(self, candidate: Candidate) -> None:
         self._candidate = candidate
-        self._reports: dict[str, OverlapReport] = {}
+        self._reports: dict[tuple[str, ...], OverlapReport] = {}
 
     def report(self, evalset: EvalSet) -> OverlapReport:
         """What the training data and this eval set share.
 
         Raises IdentityError where it is not known what the candidate was trained on, or the files are not those.
         """
-        if evalset.name not in self._reports:
-            self._reports[evalset.name] = _search(evalset, self._candidate)
-        return self._reports[evalset.name]
+        asked = (evalset.name, *(example.id for example in evalset.examples))  # what a part shares is not what all do
+        if asked not in self._reports:
+            self._reports[asked] = _search(evalset, self._candidate)
+        return self._reports[asked]
 
     def leaked(self, evalset: EvalSet) -> frozenset[str]:
         """Ids of examples that stand in the training data; none where the eval set has no overlap gate to find them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -115,8 +116,28 @@ def _load(path: str, base_dir: Path) -> Callable[[Example, Generation], object]:
     function = vars(module).get(attribute)
     if not callable(function):
         raise _refused(base_dir, f"expected a function {brief(attribute)} in {brief(name)}, found none")
+    _check_signature(function, path, base_dir)
     loaded: Callable[[Example, Generation], object] = function
     return loaded
+
+
+def _check_signature(function: Callable[..., object], path: str, base_dir: Path) -> None:
+    """Refuse what can never score: it does not take the two arguments, or does not return when it is called."""
+    fix = "write `def score(example, generation)` that returns a float in [0, 1], a bool or a pytest_ftgate.Score"
+    for kind in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction):
+        if kind(function):
+            what = f"expected a plain function, found {brief(path)}, which is async or yields"
+            raise _refused(base_dir, what, fix)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # nothing says what a function written in C takes; a call will
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        found = visible(str(signature), limit=_EXPLANATION_CHARS)
+        what = f"expected a function that is called with (example, generation), found {brief(path)} with {found}"
+        raise _refused(base_dir, what, fix) from None
 
 
 @contextmanager
