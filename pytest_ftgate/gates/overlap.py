@@ -18,7 +18,7 @@ from pytest_ftgate.rows.overlap import Finding, OverlapOptions, OverlapReport, f
 
 
 class Overlaps:
-    """The overlap reports of one process: each eval set, or part of one, is searched once, when it is first asked for."""
+    """The overlap reports of one process: each eval set, or part of one, is searched once, by the first that asks."""
 
     def __init__(self, candidate: Candidate) -> None:
         self._candidate = candidate
