@@ -9,7 +9,7 @@ WORKERS ?= 2
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap bench-agreement bench-growth bench-speed bench-gpu test-slow test-gpu test-real real-model clean
+.PHONY: help demo test lint bench bench-stats bench-adapters bench-overlap bench-agreement bench-growth bench-whole bench-speed bench-gpu test-slow test-gpu test-real real-model clean
 
 help:
 	@echo "make demo           train a LoRA adapter, gate it, and see three that must not ship (about 4 minutes)"
@@ -19,6 +19,7 @@ help:
 	@echo "  bench-speed       the stage against lm-eval, in an environment of its own (about an hour)"
 	@echo "  bench-growth      how the cost grows with examples, rungs and shared prefix (about ten minutes)"
 	@echo "  bench-agreement   whether the ways of asking give the same answers, at each precision (about ten minutes)"
+	@echo "  bench-whole       a whole run simulated, every kind of gate with every feature, alone and in pairs"
 	@echo "make bench-gpu      the engine on a CUDA device, as shares of what the device can do (under five minutes)"
 	@echo "make test-slow      the tests marked slow"
 	@echo "make test-gpu       the tests that need a CUDA device (under three minutes)"
@@ -86,6 +87,9 @@ bench-speed: $(READY) $(VENV)-lm-eval/.ready
 
 bench-agreement: $(READY)
 	$(BIN)/python -m benchmarks.agreement --out docs/measured/agreement.md
+
+bench-whole: $(READY)
+	$(BIN)/python -m benchmarks.whole
 
 bench-growth: $(READY)
 	$(BIN)/python -m benchmarks.growth --out docs/measured/growth.md
