@@ -50,6 +50,14 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Unscored:
+    """Why one answer has no score: what a ScoringError said."""
+
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class FormatCheck:
     """Whether one output obeys the format gate."""
 

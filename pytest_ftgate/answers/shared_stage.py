@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytest_ftgate.answers.stage import StageResult
 from pytest_ftgate.answers.store import from_json, to_json
 from pytest_ftgate.errors import BY_NAME, FolderError, FtgateError
 from pytest_ftgate.files.shared_folder import one_at_a_time, read_shared, write_shared
+from pytest_ftgate.results import Score, Unscored
 
 STAGE_FILE = "ftgate-stage.json"
 
@@ -53,14 +55,19 @@ def _record_failure(target: Path, error: FtgateError) -> None:
 def read_stage(directory: Path) -> StageResult | None:
     """What `shared_stage` wrote into this directory; None where no stage ran, or it failed."""
     target = directory / STAGE_FILE
-    if not target.is_file():
-        return None
+    return _read(target, target.stat().st_mtime_ns) if target.is_file() else None
+
+
+@lru_cache(maxsize=1)
+def _read(target: Path, written: int) -> StageResult | None:
+    # Receipt, ledger and reports all ask; what one of them scores, the next one need not.
     loaded = read_shared(target)
     return _from_json(loaded["result"]) if "result" in loaded else None
 
 
 def _to_json(result: StageResult) -> dict[str, Any]:
-    value = asdict(replace(result, generations={}))
+    value = asdict(replace(result, generations={}, scores={}))
+    value["scores"] = _each(result.scores, _score_to_json)
     for evalset, systems in result.generations.items():
         value["generations"][evalset] = {
             system: {example: to_json(generation) for example, generation in answers.items()}
@@ -77,4 +84,21 @@ def _from_json(value: dict[str, Any]) -> StageResult:
         }
         for evalset, systems in value["generations"].items()
     }
-    return StageResult(**{**value, "generations": generations})
+    return StageResult(**{**value, "generations": generations, "scores": _each(value["scores"], _score_from_json)})
+
+
+def _each(table: Mapping[str, Mapping[str, Mapping[str, Any]]], change: Callable[[Any], Any]) -> dict[str, Any]:
+    return {
+        evalset: {system: {id_: change(one) for id_, one in found.items()} for system, found in systems.items()}
+        for evalset, systems in table.items()
+    }
+
+
+def _score_to_json(score: Score | Unscored) -> list[Any]:
+    if isinstance(score, Unscored):
+        return [score.message, score.fix]
+    return [score.value, score.answer, score.explanation, dict(score.parts)]
+
+
+def _score_from_json(value: list[Any]) -> Score | Unscored:
+    return Unscored(*value) if len(value) == 2 else Score(*value)

@@ -21,7 +21,7 @@ from pytest_ftgate.answers.side import Asking, Progress, SideName
 from pytest_ftgate.answers.store import Store, request_key
 from pytest_ftgate.evalset.types import EvalSet
 from pytest_ftgate.files.json_value import Json
-from pytest_ftgate.results import Generation
+from pytest_ftgate.results import Generation, Score, Unscored
 
 __all__ = ["CacheMode", "Progress", "StageResult", "Stopping", "Work", "run_stage"]
 
@@ -71,6 +71,8 @@ class StageResult:
     stopped: dict[str, int] = field(default_factory=dict)
     """EvalSet name -> examples that the candidate answered, where the rest could change no gate."""
     engine: Mapping[str, Json] = field(default_factory=dict)
+    scores: dict[str, dict[str, dict[str, Score | Unscored]]] = field(default_factory=dict)
+    """EvalSet name -> System name -> example id -> what its scorer said; what is missing was not scored yet."""
 
 
 @dataclass(slots=True)

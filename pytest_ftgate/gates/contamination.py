@@ -12,7 +12,7 @@ from statistics import fmean
 import numpy as np
 from scipy.stats import permutation_test
 
-from pytest_ftgate.gates.given import GateInput, scores_of
+from pytest_ftgate.gates.given import GateInput
 from pytest_ftgate.gates.judge import judge
 from pytest_ftgate.gates.paired import references_of
 from pytest_ftgate.results import Verdict
@@ -78,10 +78,10 @@ def _differences(given: GateInput, hit: Sequence[bool]) -> list[DifferenceInDiff
     if min(sum(hit), len(hit) - sum(hit)) < MIN_EACH:
         return []
     mask = np.asarray(hit)
-    ours = np.array([s.value for s in scores_of(given.evalset, given.answers["candidate"])])
+    ours = np.array([s.value for s in given.scores_of("candidate")])
     found = []
     for name in references_of(given):
-        gap = ours - np.array([s.value for s in scores_of(given.evalset, given.answers[name])])
+        gap = ours - np.array([s.value for s in given.scores_of(name)])
         test = permutation_test(
             (gap[mask], gap[~mask]),
             lambda x, y, axis: np.mean(x, axis=axis) - np.mean(y, axis=axis),

@@ -32,7 +32,7 @@ from pytest_ftgate.gates.paired import references_of
 from pytest_ftgate.gates.part_answered import Bounds, Part, Settled
 from pytest_ftgate.results import Generation
 from pytest_ftgate.scoring.format_check import make_format_check
-from pytest_ftgate.scoring.scorers import make_scorer
+from pytest_ftgate.scoring.kept import Scores
 
 
 def cannot_stop(evalset: EvalSet, gates: Sequence[GateSpec]) -> str:
@@ -73,7 +73,7 @@ def as_far_as_settled(given: GateInput, *, stopped: bool, leaked: bool = False) 
 def _look(given: GateInput) -> Settled | None:
     if cannot_stop(given.evalset, [given.gate]):
         return None
-    return Looks(given.evalset, [given.gate], given.levels).look(given.gate, given.answers)
+    return Looks(given.evalset, [given.gate], given.levels, given.scores).look(given.gate, given.answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +101,17 @@ class Looks:
     Only for gates for which `cannot_stop` is "". Raises InputError where scorer or format check cannot be built.
     """
 
-    def __init__(self, evalset: EvalSet, gates: Sequence[GateSpec], levels: Levels) -> None:
+    def __init__(
+        self, evalset: EvalSet, gates: Sequence[GateSpec], levels: Levels, scores: Scores | None = None
+    ) -> None:
+        """`scores`: those of this run that are known already; what is scored here is kept there."""
         self._evalset, self._gates, self._levels = evalset, gates, levels
         self._order = in_order(evalset)
         self._known: dict[tuple[bool, str, str], int] = {}
         folder = evalset.path.parent
-        self._score = make_scorer(evalset.scorer, base_dir=folder) if evalset.scorer else None
+        self._scores = scores or Scores()
+        if evalset.scorer:
+            self._scores.scorer(evalset)
         formats = [gate for gate in gates if gate.row.reads == "format"]
         self._obeys = make_format_check(formats[0].options, base_dir=folder) if formats else None
 
@@ -160,8 +165,8 @@ class Looks:
         if key not in self._known:
             if strict and self._obeys is not None:
                 self._known[key] = int(self._obeys(answer).strict)
-            elif self._score is not None:
-                self._known[key] = _whole(self._score(example, answer).value)
+            else:
+                self._known[key] = _whole(self._scores.score(self._evalset, system, example, answer).value)
         return self._known[key]
 
     def _curtailed(self, gate: GateSpec, counts: Sequence[_Count], levels: Levels) -> Settled | None:

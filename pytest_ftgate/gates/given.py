@@ -18,7 +18,7 @@ from pytest_ftgate.gates.measure import APPROXIMATE, Levels
 from pytest_ftgate.gates.part_answered import Part
 from pytest_ftgate.results import Generation, Outcome, Score, Verdict
 from pytest_ftgate.rows.copies import groups_of_copies
-from pytest_ftgate.scoring.scorers import make_scorer
+from pytest_ftgate.scoring.kept import Scores
 
 WORST = 8
 """Example ids named in a Verdict."""
@@ -39,6 +39,8 @@ class GateInput:
     """What the engine says of itself and of the model; {} where no model was run."""
     part: Part | None = None
     """Where the candidate was not asked everything, by plan: `evalset` then holds the examples answered."""
+    scores: Scores = field(default_factory=Scores, compare=False)
+    """Those of this run's answers that are known already."""
     clusters: tuple[str | None, ...] = field(init=False, compare=False)
     """What each example is one observation of, in order; None: of itself.
 
@@ -68,6 +70,10 @@ class GateInput:
     def approximate(self) -> bool:
         """Whether graded scores and clusters are tested by Student's t."""
         return self.evalset.rigor == "approx"
+
+    def scores_of(self, system: str) -> list[Score]:
+        """Score of every example in order; each must have been answered. Raises ScoringError."""
+        return self.scores.of(self.evalset, system, self.answers[system])
 
     def counted(self, n: int) -> str:
         """`60 examples`; `12 clusters (60 examples)`"""
@@ -155,11 +161,8 @@ def error_verdict(name: str, kind: str, summary: str, fix: str, *, reason: str, 
 
 
 def scores_of(evalset: EvalSet, generations: Mapping[str, Generation]) -> list[Score]:
-    """Score every example in order. Raises ScoringError; every example must have been answered."""
-    if evalset.scorer is None:
-        raise ScoringError("the eval set has no scorer", fix="add `scorer:` to the eval-set file")
-    scorer = make_scorer(evalset.scorer, base_dir=evalset.path.parent)
-    return [scorer(example, generations[example.id]) for example in evalset.examples]
+    """Score every example in order, outside of a run. Raises ScoringError; every example must have been answered."""
+    return Scores().of(evalset, "", generations)
 
 
 def too_few(given: GateInput) -> Verdict | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_ftgate.errors import ScoringError
 from pytest_ftgate.gates.examples_needed import Shortfall, exact_points, paired_shortfall
-from pytest_ftgate.gates.given import WORST, GateInput, decide, error_verdict, said_approximate, scores_of, unanswered
+from pytest_ftgate.gates.given import WORST, GateInput, decide, error_verdict, said_approximate, unanswered
 from pytest_ftgate.gates.measure import compare, unit_means
 from pytest_ftgate.gates.slices import Measure, Measured, with_slices
 from pytest_ftgate.results import Comparison, Verdict
@@ -27,9 +27,7 @@ def judge_paired(given: GateInput) -> Verdict:
     if lost := unanswered(given, ["candidate", *references]):
         return lost
     delta0 = given.gate.row.delta0(given.gate.bound)
-    scores = {
-        name: [s.value for s in scores_of(given.evalset, given.answers[name])] for name in ("candidate", *references)
-    }
+    scores = {name: [s.value for s in given.scores_of(name)] for name in ("candidate", *references)}
     comparisons = tuple(
         compare(
             scores["candidate"], scores[name], given.clusters, name=name, delta0=delta0, approximate=given.approximate

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pytest_ftgate.gates.examples_needed import Shortfall, exact_percent, rate_shortfall
-from pytest_ftgate.gates.given import WORST, GateInput, decide, said_approximate, scores_of, unanswered
+from pytest_ftgate.gates.given import WORST, GateInput, decide, said_approximate, unanswered
 from pytest_ftgate.gates.measure import APPROXIMATE, BETTING, Rate, measure_rate, unit_means
 from pytest_ftgate.gates.slices import Measure, Measured, with_slices
 from pytest_ftgate.results import Score, Verdict
@@ -50,7 +50,7 @@ def judge_accuracy(given: GateInput) -> Verdict:
     if lost := unanswered(given, ["candidate"]):
         return lost
     examples = given.evalset.examples
-    scores = scores_of(given.evalset, given.answers["candidate"])
+    scores = given.scores_of("candidate")
     values = [s.value for s in scores]
     rate = _measure(given, values)
     order = sorted(range(len(values)), key=lambda i: (values[i], i))

@@ -15,6 +15,7 @@ from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.report.data import Answer, ExampleRow
 from pytest_ftgate.report.rows import example_rows
+from pytest_ftgate.scoring.kept import Scores
 
 HEADERS = ("example", "", "score", "answer")
 MOST = 20
@@ -42,7 +43,7 @@ def case_lines(
 
 
 def _table(sets: Sequence[EvalSet], stage: StageResult) -> list[str]:
-    rows = example_rows(sets, stage.generations)
+    rows = example_rows(sets, stage.generations, scores=Scores(stage.scores))
     if not rows:
         return []
     cells = [line for row in rows[:MOST] for line in _cells(row)]

@@ -18,6 +18,7 @@ from pytest_ftgate.report.data import ReportData
 from pytest_ftgate.report.html import render_html
 from pytest_ftgate.report.rows import example_rows
 from pytest_ftgate.results import Verdict
+from pytest_ftgate.scoring.kept import Scores
 
 
 def write_html(
@@ -50,7 +51,12 @@ def write_html(
         counts=counts,
         withheld=stage.withheld if stage else {},
         command=command,
-        rows=example_rows([subset.of(each) for each in sets], answered, stage.stopped if stage else {}),
+        rows=example_rows(
+            [subset.of(each) for each in sets],
+            answered,
+            stage.stopped if stage else {},
+            Scores(stage.scores if stage else None),
+        ),
         notes=(*notes, *unread),
     )
     write_text(path, render_html(data))

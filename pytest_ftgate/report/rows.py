@@ -15,7 +15,7 @@ from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.report.data import Answer, ExampleRow
 from pytest_ftgate.results import Generation
 from pytest_ftgate.scoring.format_check import make_format_check
-from pytest_ftgate.scoring.scorers import Scorer, make_scorer
+from pytest_ftgate.scoring.kept import Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +42,25 @@ def example_rows(
     evalsets: Sequence[EvalSet],
     generations: Mapping[str, Mapping[str, Mapping[str, Generation]]],
     stopped: Container[str] = (),
+    scores: Scores | None = None,
 ) -> tuple[ExampleRow, ...]:
     """One row per example of each EvalSet; `generations` is EvalSet name -> System name -> example id -> Generation.
 
-    `stopped`: names of those whose gates were settled before the candidate was asked everything.
+    `stopped`: names of those whose gates were settled before the candidate was asked everything. `scores`: those that
+    are known already.
     """
-    return tuple(row for e in evalsets for row in _rows(e, generations.get(e.name, {}), stopped=e.name in stopped))
+    known = scores or Scores()
+    return tuple(
+        row for e in evalsets for row in _rows(e, generations.get(e.name, {}), known, stopped=e.name in stopped)
+    )
 
 
-def _rows(evalset: EvalSet, answers: Mapping[str, Mapping[str, Generation]], *, stopped: bool) -> Iterable[ExampleRow]:
+def _rows(
+    evalset: EvalSet, answers: Mapping[str, Mapping[str, Generation]], scores: Scores, *, stopped: bool
+) -> Iterable[ExampleRow]:
     order = ["candidate", *(f"baseline:{rung.name}" for rung in evalset.baselines), "base"]
     systems = [name for name in order if name in answers or name == "candidate"]
-    judge, check = _scorer(evalset, stopped=stopped), _format_check(evalset)
+    judge, check = _judge(evalset, scores, stopped=stopped), _format_check(evalset)
     prompts = build_prompts(evalset, CANDIDATE).prompts
     for example, prompt in zip(evalset.examples, prompts, strict=True):
         got = [answers.get(name, {}).get(example.id) for name in systems]
@@ -62,15 +69,13 @@ def _rows(evalset: EvalSet, answers: Mapping[str, Mapping[str, Generation]], *, 
         yield ExampleRow(evalset.name, example.id, _turns(prompt), _reference(example.target), shown, violation)
 
 
-def _scorer(evalset: EvalSet, *, stopped: bool) -> Callable[[str, Example, Generation | None], Answer]:
+def _judge(evalset: EvalSet, scores: Scores, *, stopped: bool) -> Callable[[str, Example, Generation | None], Answer]:
     """The same scorer that the gates use, one answer at a time: one that cannot be scored does not hide the others."""
-    scorer: Scorer | None = None
-    why = "the eval set has no scorer"
-    if evalset.scorer is not None:
-        try:
-            scorer = make_scorer(evalset.scorer, base_dir=evalset.path.parent)
-        except (InputError, FtgateError) as error:
-            why = str(error)
+    why = "" if evalset.scorer is not None else "the eval set has no scorer"
+    try:
+        scores.scorer(evalset)
+    except (InputError, FtgateError) as error:
+        why = why or str(error)
 
     def judge(system: str, example: Example, got: Generation | None) -> Answer:
         if got is None and stopped and system == CANDIDATE.name:
@@ -79,10 +84,10 @@ def _scorer(evalset: EvalSet, *, stopped: bool) -> Callable[[str, Example, Gener
             return Answer(system, "", "missing", None, "not answered in this run")
         if got.finish_reason == "error":
             return Answer(system, got.text, "error", None, got.error)
-        if scorer is None:
+        if why:
             return Answer(system, got.text, got.finish_reason, None, why)
         try:
-            score = scorer(example, got)
+            score = scores.score(evalset, system, example, got)
         except FtgateError as error:
             return Answer(system, got.text, got.finish_reason, None, f"not scored: {error}")
         read = None if score.answer is None or _packed(score.answer) == _packed(got.text) else score.answer

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+import contextlib
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from pytest_ftgate.answers.stage import StageResult, Stopping, Work
 from pytest_ftgate.errors import FtgateError
@@ -15,11 +16,13 @@ from pytest_ftgate.gates.contamination import judge_with_leaks
 from pytest_ftgate.gates.corroboration import corroborate as weigh
 from pytest_ftgate.gates.corroboration import with_corroboration
 from pytest_ftgate.gates.curtailment import Looks, as_far_as_settled, cannot_stop
-from pytest_ftgate.gates.given import GateInput, copies_in, error_verdict
+from pytest_ftgate.gates.given import Answers, GateInput, copies_in, error_verdict
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.gates.overlap import Overlaps, judge_overlap
+from pytest_ftgate.gates.paired import references_of
 from pytest_ftgate.gates.power import hopeless_verdict
 from pytest_ftgate.results import Verdict
+from pytest_ftgate.scoring.kept import Scores
 from pytest_ftgate.scoring.own_function import scorer_source
 from pytest_ftgate.scoring.scorers import needed_labels
 
@@ -50,18 +53,41 @@ def work_for(
 
 
 def stopping_for(
-    evalset: EvalSet, gates: list[GateSpec], levels: Levels, leaked: Callable[[EvalSet], Set[str]]
+    evalset: EvalSet,
+    gates: list[GateSpec],
+    levels: Levels,
+    leaked: Callable[[EvalSet], Set[str]],
+    scores: Scores | None = None,
 ) -> Stopping | None:
     """When the gates of one eval set are settled; None where that cannot be proven before all is answered.
 
     `leaked`: ids of examples in the training data; without them every gate is judged again, on counts of its own.
+    `scores`: where those of the answers looked at are kept.
     """
     judged = [gate for gate in gates if gate.row.asks_model]
     if not judged or cannot_stop(evalset, judged) or leaked(evalset):
         return None
-    looks = Looks(evalset, judged, levels)
+    looks = Looks(evalset, judged, levels, scores)
     # The order of early stopping must owe nothing to the prompts; that of curtailment may be any.
     return Stopping(tuple(e.id for e in in_order(evalset)), looks.settled, ends_first=not evalset.early_stop)
+
+
+def score_answers(selected: Sequence[tuple[EvalSet, GateSpec]], answers: Mapping[str, Answers], scores: Scores) -> None:
+    """Score, once for all processes, what these gates are going to read; `answers` by EvalSet name.
+
+    At an answer that cannot be scored the gate ends as an ERROR, so no more of that system are scored.
+    """
+    for evalset, gate in selected:
+        if not gate.row.scores:
+            continue
+        got = answers.get(evalset.name, {})
+        others = references_of(GateInput(evalset, gate, got, Levels())) if gate.row.paired else []
+        for system in ("candidate", *others):
+            mine = got.get(system, {})
+            with contextlib.suppress(FtgateError, InputError):  # kept, or found again: the gate says so
+                for example in evalset.examples:
+                    if example.id in mine and mine[example.id].finish_reason != "error":
+                        scores.score(evalset, system, example, mine[example.id])
 
 
 def judge_gate(
@@ -89,7 +115,8 @@ def judge_gate(
         if not judge_hopeless and (hopeless := hopeless_verdict(evalset, gate, levels.alpha)):
             return hopeless
         result, leaked = stage(), overlaps.leaked(evalset)
-        given = GateInput(evalset, gate, result.generations.get(evalset.name, {}), levels, result.engine)
+        answers, scores = result.generations.get(evalset.name, {}), Scores(result.scores)
+        given = GateInput(evalset, gate, answers, levels, result.engine, scores=scores)
         given = as_far_as_settled(given, stopped=evalset.name in result.stopped, leaked=bool(leaked))
         return judge_with_leaks(given, leaked)
     except FtgateError as error:

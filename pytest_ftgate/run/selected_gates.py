@@ -70,15 +70,17 @@ def run_stage(
     from pytest_ftgate.answers.shared_stage import shared_stage
     from pytest_ftgate.answers.store import trim
     from pytest_ftgate.gates.power import needs_answers
-    from pytest_ftgate.run.judging import stopping_for, work_for
+    from pytest_ftgate.run.judging import score_answers, stopping_for, work_for
+    from pytest_ftgate.scoring.kept import Scores
 
     levels: dict[str, Levels] = {}
+    scores = Scores()
 
     def stopping(evalset: EvalSet, judged: list[GateSpec]) -> Stopping | None:
         # Where asking ended would tell how many were right, and a sealed set shows nothing but its verdict.
         if session.all_answers or evalset.attempts.feedback == "sealed":
             return None
-        return stopping_for(evalset, judged, levels[evalset.name], overlaps.leaked)
+        return stopping_for(evalset, judged, levels[evalset.name], overlaps.leaked, scores)
 
     def compute() -> StageResult:
         chosen = []
@@ -102,6 +104,8 @@ def run_stage(
                 chunk=session.batch_size,
                 unchanged=session.candidate.check_unchanged,
             )
+        score_answers(chosen, result.generations, scores)
+        result.scores = scores.kept
         if result.engine:
             result.engine = {**result.engine, "noise": _noise(session, result.engine, [e for e, _ in chosen])}
         if session.cache != "off" and result.counts:
