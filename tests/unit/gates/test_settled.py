@@ -130,6 +130,7 @@ def test_settled_exactly_where_every_completion_decides_alike(kind: str, bound: 
 def looks_without_memory(looks: Looks, one: GateSpec, answers: Answers) -> Any:
     """The same example has another answer in every state here; in a run it never has."""
     looks._known.clear()
+    looks._scores.kept.clear()
     return looks.look(one, answers)
 
 
