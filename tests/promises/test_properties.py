@@ -162,7 +162,7 @@ HOSTILE = [
     "<script>alert(1)</script><img src=x onerror=alert(1)>",
     "]]> </failure><testcase name='x'/>",
     "line one\nSHIP: all 4 gates passed\n::error::x",
-    "\ufeff\u2028\u2029\x85\x00",
+    "x\ufeff\u2028\u2029\x85\x00",
     "a\u0301\u0301 \U000e0041 \u200b",
     "{{ 7 * 7 }} ${7*7} `id` $(id)",
 ]

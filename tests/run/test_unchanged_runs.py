@@ -94,7 +94,7 @@ def around(monkeypatch: pytest.MonkeyPatch, name: str, before: Callable[[], None
     monkeypatch.setattr(hf_load, name, call)
 
 
-LOADERS = {f"base/{WEIGHTS}": "_load_model", f"runs/good/{ADAPTER}": "_put_adapter"}
+LOADERS = {f"base/{WEIGHTS}": "_load_model", f"runs/good/{ADAPTER}": "put_adapter"}
 
 
 @pytest.mark.parametrize("restored", ["while loading", "after the run"])
@@ -139,7 +139,7 @@ def test_f91_a_swap_before_loading_is_seen_without_loading(project: Project, mon
 
 def test_a_file_that_only_is_there_while_a_model_is_loaded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loaded or not, it leaves no trace on any other file; and nothing is generated before that is known."""
-    monkeypatch.setattr(HFEngine, "generate", None)
+    monkeypatch.setattr(HFEngine, "generate", lambda *_, **__: pytest.fail("asked"))
     extra = project.root / "base" / "special_tokens_map.json"
     around(monkeypatch, "_load_model", lambda: project.write("base/special_tokens_map.json", "{}"), extra.unlink)
     run = project.gates("evals")
@@ -186,7 +186,7 @@ def test_a_change_while_answers_are_made_stores_none_of_the_rest(
 
 OWN = """\
 import pathlib, pytest
-from test_stage import CountingEngine
+from countingengine import CountingEngine
 
 class Engine(CountingEngine):
     def generate(self, requests, *, tuned):

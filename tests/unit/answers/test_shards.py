@@ -20,6 +20,8 @@ def index(folder: Path, content: object) -> None:
 
 def test_shards_beside_their_index(tmp_path: Path) -> None:
     index(tmp_path, {"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "w.safetensors"}})
+    for name in ("model-00001-of-00002.safetensors", "w.safetensors"):
+        (tmp_path / name).touch()
     check_shards(tmp_path)
 
 
@@ -28,6 +30,7 @@ def test_shards_beside_their_index(tmp_path: Path) -> None:
 )
 def test_shards_elsewhere_are_in_no_digest(tmp_path: Path, name: str) -> None:
     index(tmp_path, {"weight_map": {"a": "model.safetensors", "b": name}})
+    (tmp_path / "model.safetensors").touch()
     with pytest.raises(IdentityError, match=r"leads to .* expected a safetensors file beside it"):
         check_shards(tmp_path)
 

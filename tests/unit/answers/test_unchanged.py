@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from countingengine import KEY, CountingEngine, stage, work
 from gateproject import Project
-from test_stage import KEY, CountingEngine, stage, work
 
 from pytest_ftgate.answers import side as asking
 from pytest_ftgate.answers.engine.protocol import Request

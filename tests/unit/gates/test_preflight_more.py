@@ -102,9 +102,14 @@ def test_plan_uses_what_was_measured_and_says_so(
 # -- slices ------------------------------------------------------------------------------------------------------------
 
 
-def in_languages(kind: str, bound: float, own: float, german: int, *, rest: int = 100) -> EvalSet:
+def in_languages(
+    kind: str, bound: float, own: float, german: int, *, rest: int = 100, answers: tuple[str, ...] = ("yes",)
+) -> EvalSet:
     values = ["de"] * german + ["en"] * rest
-    rows = [Example(f"e{i}", {"q": f"q {i}", "lang": v}, "yes", None, "r", i + 1) for i, v in enumerate(values)]
+    rows = [
+        Example(f"e{i}", {"q": f"q {i}", "lang": v}, answers[i % len(answers)], None, "r", i + 1)
+        for i, v in enumerate(values)
+    ]
     spec = SliceSpec("lang", ("de", "en"), {kind: own}, 3)
     return replace(evalset(rows), gates=(gate(kind, bound),), slices=(spec,))
 
@@ -127,7 +132,7 @@ def in_languages(kind: str, bound: float, own: float, german: int, *, rest: int 
 def test_a_slice_that_no_answer_certifies_costs_no_generation(
     kind: str, bound: float, own: float, enough: int, what: str
 ) -> None:
-    short = in_languages(kind, bound, own, enough - 1)
+    short = in_languages(kind, bound, own, enough - 1, answers=("yes", "no", "later"))  # no guess reaches the floor
     gate_ = short.gates[0]
     said = f"slice lang=de of {enough - 1} {what}"
     assert slices_too_small(short, gate_, 0.05) == said

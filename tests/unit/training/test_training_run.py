@@ -22,6 +22,7 @@ from training.failed import TrainingFailed
 from training.preflight import check
 from training.train import Finished, train
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 ROOT = Path(__file__).parents[3]
 GREEN = '{"color": "green"}'
 """What the trained model should answer to `prompt_ids`; the base names the boat."""
@@ -270,8 +271,6 @@ def test_a_qlora_run_learns_and_says_what_it_replaced(qlora: tuple[Path, Any, Fi
 KILL_AT_20 = """
 import os, signal, sys
 from training import __main__, progress
-
-pytestmark = pytest.mark.usefixtures("on_the_cpu")
 update = progress.ProgressLine.update
 def kill_at_20(self, step, *args, **kwargs):
     if step == 20:
