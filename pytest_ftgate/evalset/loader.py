@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class EvalSetHeader:
     """Names of the baselines."""
     sliced: tuple[str, ...] = ()
     """Kinds of gates of which slices have bounds of their own."""
+    attempts: AttemptPolicy = field(default_factory=AttemptPolicy)
 
 
 def read_header(path: Path) -> EvalSetHeader:
@@ -74,6 +75,7 @@ def read_header(path: Path) -> EvalSetHeader:
         gates=_gates(document),
         rungs=tuple(document.data.get("baselines", ())),
         sliced=tuple(kind for kind in document.data["gates"] if kind in bounded),
+        attempts=_attempts(document.data.get("attempts", {})),
     )
 
 

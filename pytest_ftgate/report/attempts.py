@@ -12,8 +12,19 @@ from pytest_ftgate.trust.attempts.verdicts import is_redrawn
 
 
 def attempts_line(attempts: Sequence[Attempt]) -> str:
-    """`tickets 3 (none), gate 2 (harmonic, alpha 0.0083, sealed)`"""
-    return ", ".join(f"{a.entry.evalset} {'?' if a.problem else a.entry.index} ({_terms(a)})" for a in attempts)
+    """`tickets 3 (none; looked at 2 times), gate 2 (harmonic, alpha 0.0083, sealed)`"""
+    return ", ".join(f"{a.entry.evalset} {_number(a)} ({'; '.join([_terms(a), *_looks(a)])})" for a in attempts)
+
+
+def _number(attempt: Attempt) -> str:
+    """Of the attempt; a look has none, and says how many were made."""
+    if attempt.problem:
+        return "?"
+    return f"{attempt.made} before this look" if attempt.is_look else str(attempt.entry.index)
+
+
+def _looks(attempt: Attempt) -> list[str]:
+    return [f"looked at {attempt.looks} time{'s' * (attempt.looks != 1)}"] if attempt.looks else []
 
 
 def _terms(attempt: Attempt) -> str:
@@ -46,11 +57,14 @@ def _sentences(attempt: Attempt, alpha: float) -> list[str]:
         said.append(f"its {attempt.changed} changed since this candidate was judged: that counts as a new attempt")
     if attempt.problem:
         return said
+    if attempt.is_look:
+        return [f"a look, no attempt: {attempt.made} made; {_looks(attempt)[0]}"]
     number = f"attempt {entry.index} on these examples" + (" (the same as before)" if attempt.repeated else "")
+    number = "; ".join([number, *_looks(attempt)])
     if attempt.refused:
         return [*said, f"{number}, refused: {attempt.refused}"]
     if not attempt.spends:
-        return [*said, f"{number}: {_inflation(attempt, alpha)}"] if entry.index > 1 else said
+        return [*said, f"{number}: {_inflation(attempt, alpha)}"] if entry.index > 1 or attempt.looks else said
     if entry.alpha == 0.0:
         return said
     who = f"{attempt.uncovered} earlier ones spent no alpha; the others" if attempt.uncovered else "all attempts"

@@ -137,14 +137,22 @@ OPTIONS = (
     ),
     Option(
         "--ft-limit",
-        "Ask at most N examples of each eval set: a quick look. The run verdict is PARTIAL, whatever the gates say.",
+        "Ask at most N examples of each eval set: a quick look. The run verdict is PARTIAL, whatever the gates say. A "
+        "look is counted as a look, not as an attempt; a sealed eval set, or one that shares alpha among attempts, "
+        "needs --ft-spend-attempt.",
         {"type": positive_int, "metavar": "N"},
     ),
     Option(
         "--ft-case",
         "Ask only these examples, by id or EVALSET:ID (commas between; may be repeated), and show what each side "
-        "answered. The run verdict is PARTIAL, whatever the gates say.",
+        "answered. A look, as --ft-limit; the run verdict is PARTIAL, whatever the gates say.",
         {"action": "append", "default": [], "metavar": "ID[,ID...]"},
+    ),
+    Option(
+        "--ft-spend-attempt",
+        "With --ft-limit or --ft-case: look also at eval sets that are sealed or share alpha among attempts. There, a "
+        "look is an attempt on the whole set, and has its share of alpha.",
+        {"action": "store_true"},
     ),
     Option(
         "--ft-begin-ledger",

@@ -25,6 +25,7 @@ from pytest_ftgate.model.base_digests import CACHE_FILE, Memory
 from pytest_ftgate.model.identity import Candidate, check_recorded_files, resolve_candidate
 from pytest_ftgate.run.gate_in_force import GateInForce
 from pytest_ftgate.run.inifile import check_rootdir
+from pytest_ftgate.run.looks import check_looks
 from pytest_ftgate.run.misnamed import misnamed
 from pytest_ftgate.run.outputs import clear_outputs, receipt_settings
 from pytest_ftgate.run.stored import STORE, cache_mode, check_begins_ledger, refuse_committed_answers
@@ -259,6 +260,9 @@ def open_session(
     verdict_required = is_verdict_required(option)
     required = _required(args, directory, norecursedirs, full=distributed and not option.collectonly)
     subset = subset_of(option.ft_limit, option.ft_case, [file.path for file in required], check=not in_worker)
+    if not (in_worker or option.collectonly):
+        paths = [file.path for file in required]
+        check_looks(subset, paths, spend=option.ft_spend_attempt, written=[str(w) for w in written])
     given = {*args} <= {str(w) for w in written}
     where = Where(option.ft_policy, option.ft_policy_ref, directory, root.resolve(), args, given)
     prove = not (option.collectonly or in_worker)

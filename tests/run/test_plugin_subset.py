@@ -60,7 +60,8 @@ def test_a_case_shows_what_each_side_answered(project: Project) -> None:
     assert run.verdict["counts"]["candidate"]["generated"] == 2
     assert f"2 of {N} of target examples are asked" in run.out
     assert "cannot certify" not in run.out.split("evals/target.eval.yaml")[0]
-    assert len(read_ledger(project.root).entries) == 1
+    found = read_ledger(project.root)
+    assert ([look.evalset for look in found.looks], found.entries) == (["target"], ())
 
 
 def test_a_bare_id_means_every_eval_set_that_has_it(project: Project) -> None:
@@ -108,26 +109,67 @@ def test_workers_ask_the_same_cases(project: Project) -> None:
     assert "general:e4 " in run.out
 
 
-def test_a_look_is_an_attempt_and_the_same_one_as_the_whole_run(project: Project) -> None:
+@pytest.mark.parametrize("terms", ["{spend: harmonic}", "{feedback: sealed}"])
+@pytest.mark.parametrize("option", ["--ft-limit=3", "--ft-case=e2"])
+def test_u1_a_look_that_costs_is_refused_before_anything_is_asked(project: Project, terms: str, option: str) -> None:
+    folder = alone(project, "general", terms)
+    run = project.run("--ft-model=runs/good", "--ft-base=base", folder, option)
+    assert run.code == 4
+    assert f"{option.partition('=')[0]}: a look at general ({terms.strip('{}').removeprefix('feedback: ')})" in run.out
+    assert "spend the attempt with --ft-spend-attempt" in run.out
+    assert not (project.root / ".ftgate" / "ledger.jsonl").exists()
+
+
+def test_u1_a_case_of_another_set_is_no_look_at_the_sealed_one(project: Project) -> None:
+    path = project.root / "evals" / "target.eval.yaml"
+    path.write_text(path.read_text() + "attempts: {feedback: sealed}\n")
+    assert project.gates("evals", "--ft-case=general:e2", "--ft-verdict=off").code in (0, 1)
+    assert project.run("--ft-model=runs/good", "evals", "--ft-case=target:e2").code == 4
+
+
+@pytest.mark.parametrize("args", [("--ft-spend-attempt",), ("--ft-limit=3", "-o", "addopts=--ft-spend-attempt")])
+def test_u1_an_attempt_is_spent_on_the_command_line_and_on_a_look_only(project: Project, args: tuple[str, ...]) -> None:
+    run = project.run("--ft-model=runs/good", "--ft-base=base", "evals", *args)
+    assert run.code == 4
+    assert "--ft-spend-attempt" in run.out
+
+
+def test_u1_a_free_look_is_a_look_and_moves_no_attempt(project: Project) -> None:
+    folder = alone(project, "general", "{spend: none}")
+    for _ in range(2):
+        look = judge(project, folder, "--ft-limit=3")
+    assert "attempts  general 0 before this look (none; looked at 2 times)" in look.out
+    found = read_ledger(project.root)
+    assert ([e.kind for e in found.looks], found.entries) == (["look", "look"], ())
+    first = judge(project, folder)
+    assert (first.code, attempts(first)["general"]) == (0, (1, 0.05))
+    judge(project, folder, "--ft-case=e2", model="second")
+    second = judge(project, folder, model="third")
+    assert attempts(second)["general"] == (2, 0.05)
+    assert "general: attempt 2 on these examples; looked at 3 times: no alpha is spent" in second.out
+
+
+def test_a_look_that_is_spent_is_an_attempt_and_the_same_one_as_the_whole_run(project: Project) -> None:
     folder = alone(project, "general", "{spend: harmonic}")
-    look = judge(project, folder, "--ft-limit=3")
+    spend = "--ft-spend-attempt"
+    look = judge(project, folder, "--ft-limit=3", spend)
     assert (look.code, attempts(look)) == (22, {"general": (1, 0.025)})
     assert [e.outcomes for e in read_ledger(project.root).entries] == [{}]
-    judge(project, folder, "--ft-case=e2")
+    judge(project, folder, "--ft-case=e2", spend)
     assert len(read_ledger(project.root).entries) == 1
     whole = judge(project, folder)
     assert (whole.code, attempts(whole), set(whole.outcomes.values())) == (0, {"general": (1, 0.025)}, {"PASS"})
-    again = judge(project, folder, "--ft-limit=3")
+    again = judge(project, folder, "--ft-limit=3", spend)
     assert again.code == 22
     assert "do not repeat" not in again.out
     assert again.outcomes == {"general::forgetting": "INCONCLUSIVE"}
-    assert attempts(judge(project, folder, "--ft-limit=3", model="second"))["general"][0] == 2
+    assert attempts(judge(project, folder, "--ft-limit=3", spend, model="second"))["general"][0] == 2
     assert attempts(judge(project, folder, model="third"))["general"][0] == 3
 
 
 def test_a_sealed_eval_set_shows_no_answers(project: Project) -> None:
     folder = alone(project, "target", "{spend: harmonic, feedback: sealed}")
-    run = judge(project, folder, "--ft-case=e3", "--ft-html=r.html")
+    run = judge(project, folder, "--ft-case=e3", "--ft-spend-attempt", "--ft-html=r.html")
     assert "the examples of target are not shown: its feedback is sealed" in run.out
     said = project.world.texts["candidate"][3]
     assert said not in run.out.replace("evals", "")

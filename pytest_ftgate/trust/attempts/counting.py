@@ -49,11 +49,22 @@ class Attempt:
     """Why attempts cannot be counted; "" where they can."""
     refused: str = ""
     """Why gates that were judged do not count although this was an attempt; "" where they do."""
+    looks: int = 0
+    """How often a part of these examples was looked at, by whichever candidate; with this run, where it is a look."""
+    made: int = 0
+    """Attempts on these examples that were made before."""
+    is_look: bool = False
+    """Whether this run was a look, which is no attempt."""
 
     @property
     def spends(self) -> bool:
         """Whether alpha is shared among attempts."""
         return self.entry.spend != "none"
+
+    @property
+    def look_is_free(self) -> bool:
+        """Whether a look at a part costs nothing: no alpha is shared, and answers may be shown."""
+        return not (self.spends or self.sealed)
 
     @property
     def sealed(self) -> bool:
@@ -129,6 +140,8 @@ def count_attempt(draft: Entry, ledger: Ledger, *, beside: Iterable[str], alpha:
         known=known,
         repeated=bool(same),
         changed=_changed(draft, others) if not same else "",
+        looks=sum(shared_share(draft, look) >= SAME for look in ledger.looks),
+        made=max((entry.index for entry in family), default=0),
         uncovered=len({e.index for e in others if e.spend == "none" and e.index < index}),
         problem=ledger.problem or ("" if ledger.declared or draft.spend == "none" else NOT_BEGUN),
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from filelock import FileLock
 
@@ -38,7 +38,7 @@ FIX = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line: a candidate was judged on an eval set."""
+    """One line: a candidate was judged on an eval set, or answered a part of it (`kind`: look)."""
 
     evalset: str
     examples: str
@@ -65,6 +65,7 @@ class Entry:
     """full · sealed"""
     outcomes: Mapping[str, Outcome]
     """Gate kind -> outcome, of gates that gave a result in this run."""
+    kind: Literal["attempt", "look"] = "attempt"
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -83,6 +84,8 @@ class Ledger:
 
     declared: bool = False
     """Whether a run has said that it begins the count, or one that shares alpha was counted."""
+    looks: tuple[Entry, ...] = ()
+    """Looks at parts: no attempts, and counted apart."""
 
     @property
     def problem(self) -> str:
@@ -123,7 +126,7 @@ def append_entries(root: Path, make: Callable[[Ledger], Sequence[Entry]]) -> Led
     (root / FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(root):
         found = _read(root)
-        bodies = [{"kind": "attempt", **asdict(entry)} for entry in make(found)]
+        bodies = [asdict(entry) for entry in make(found)]
         if not bodies:
             return found
         _write(root, found, bodies)
@@ -162,15 +165,16 @@ def _read(root: Path) -> Ledger:
             declared = declared or body.get("declared") is True
         if body is not None and (entry := _entry(body)):
             entries.append(entry)
-            declared = declared or entry.spend != "none"
-        elif body is not None and body["kind"] == "attempt":
+            declared = declared or (entry.kind == "attempt" and entry.spend != "none")
+        elif body is not None and body["kind"] != "begun":
             broken = broken or f"line {number} of {FOLDER}/{LEDGER} is not an attempt as ftgate writes it"
     if data and not data.endswith(b"\n"):
         broken = broken or f"{FOLDER}/{LEDGER} is cut off in its last line"
     broken = broken or _against_head(head, hashes)
     if not hashes and not broken and any((root / FOLDER / ANSWERS).glob("*/*.jsonl")):
         doubt = f"{FOLDER}/{ANSWERS} holds answers of earlier runs, and the ledger that counted them is missing"
-    return Ledger(tuple(entries), hashes, broken, doubt, declared)
+    attempts, looks = (tuple(e for e in entries if e.kind == kind) for kind in ("attempt", "look"))
+    return Ledger(attempts, hashes, broken, doubt, declared, looks)
 
 
 def _body(line: bytes) -> dict[str, Json] | None:
@@ -178,13 +182,13 @@ def _body(line: bytes) -> dict[str, Json] | None:
         body = loads(line.decode("utf-8"))
     except (InputError, UnicodeDecodeError):
         return None
-    return body if isinstance(body, dict) and body.get("kind") in ("begun", "attempt") else None
+    return body if isinstance(body, dict) and body.get("kind") in ("begun", "attempt", "look") else None
 
 
 def _entry(body: Mapping[str, Json]) -> Entry | None:
     """The Entry of a line; None where the line is of another kind or shape."""
     names = {f.name for f in fields(Entry)}
-    if set(body) != names | {"kind", "previous"}:
+    if set(body) != names | {"previous"} or body["kind"] == "begun":
         return None
     whole = all(type(body[name]) is int and body[name] > 0 for name in ("n", "index"))
     lists = all(isinstance(body[name], list) for name in ("sketch", "form"))

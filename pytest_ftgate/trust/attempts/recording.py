@@ -45,11 +45,13 @@ def attempt_facts(attempt: Attempt) -> dict[str, Json]:
     return {
         "evalset": entry.evalset,
         "examples": entry.examples,
-        "attempt": entry.index,
+        "attempt": attempt.made if attempt.is_look else entry.index,
         "spend": entry.spend,
         "alpha": entry.alpha,
         "feedback": entry.feedback,
         "repeated": attempt.repeated,
+        "look": attempt.is_look,
+        "looks": attempt.looks,
         "verified": not attempt.problem,
     }
 
@@ -65,8 +67,9 @@ def record_attempts(
 ) -> Recorded:
     """Append the attempts that showed a result, where the ledger does not hold it yet.
 
-    `looked_at`: eval sets of which a part was answered. That is an attempt on all of it, as answers were shown, and the
-    same one as a run of the whole with the same candidate; its outcomes are not those of the gates, and left out.
+    `looked_at`: eval sets of which a part was answered. Where alpha is shared or the set is sealed, that is an attempt
+    on all of it, and the same one as a run of the whole with the same candidate; elsewhere it is a look, which changes
+    neither number nor alpha of any attempt. Its outcomes are not those of the gates, and left out.
     Other runs may have been written down since this one was counted. Where they changed what is left of alpha, these
     gates were judged at the level of another attempt; where they judged the same candidate otherwise, a gate was drawn
     twice. Such gates are ERRORs, and what was seen is written down all the same.
@@ -82,7 +85,10 @@ def record_attempts(
             name = attempt.entry.evalset
             counted = count_attempt(attempt.entry, ledger, beside=beside, alpha=alpha)
             lost = _overtaken(attempt, counted, results[name])
-            if lost or name in looked_at:
+            if name in looked_at and counted.look_is_free:
+                made.append(replace(counted.entry, kind="look"))
+                counted = replace(counted, looks=counted.looks + 1, is_look=True)
+            elif lost or name in looked_at:
                 made += [] if counted.repeated else [counted.entry]
             else:
                 kept = [keep_result(verdict, counted) for verdict in results[name]]

@@ -97,8 +97,22 @@ def test_a_ledger_that_vanishes_meanwhile_stops_gates_that_share_alpha(tmp_path:
     assert not write(tmp_path, free).refused
 
 
-def test_a_look_at_a_part_is_written_once(tmp_path: Path) -> None:
-    one, twin = count(tmp_path, "one", NONE), count(tmp_path, "one", NONE)
+def test_u1_a_look_that_costs_nothing_is_counted_apart(tmp_path: Path) -> None:
+    for times in (1, 2):
+        (seen,) = write(tmp_path, count(tmp_path, "one", NONE), looked_at=("set",)).attempts
+        assert (seen.is_look, seen.looks, seen.made) == (True, times, 0)
+    first = count(tmp_path, "one", NONE)
+    assert (first.entry.index, first.repeated, first.looks) == (1, False, 2)
+    write(tmp_path, first)
+    assert count(tmp_path, "two", NONE).entry.index == 2
+    assert count(tmp_path, "two").entry.alpha == pytest.approx(ALPHA / 6)  # of attempt 2: no look moved it
+    found = read_ledger(tmp_path)
+    assert ([e.outcomes for e in found.looks], len(found.entries), found.problem) == ([{}, {}], 1, "")
+
+
+@pytest.mark.parametrize("policy", [HARMONIC, AttemptPolicy(feedback="sealed")])
+def test_a_look_that_is_spent_is_written_once(tmp_path: Path, policy: AttemptPolicy) -> None:
+    one, twin = count(tmp_path, "one", policy), count(tmp_path, "one", policy)
     for attempt in (one, twin):
         assert not write(tmp_path, attempt, looked_at=("set",)).refused
     assert [e.outcomes for e in read_ledger(tmp_path).entries] == [{}]
