@@ -18,7 +18,7 @@ from pytest_ftgate.rows.overlap import OverlapOptions, OverlapReport
 from pytest_ftgate.rows.overlap.report import EvalDuplicates, Finding, TrainingDuplicates
 from pytest_ftgate.run.judging import judge_gate, stopping_for, work_for
 from pytest_ftgate.trust.attempts.counting import Attempt, count_attempt, draft_entry
-from pytest_ftgate.trust.attempts.ledger import read_ledger
+from pytest_ftgate.trust.attempts.ledger import begin_ledger, read_ledger
 from pytest_ftgate.trust.attempts.recording import record_attempts
 from pytest_ftgate.trust.attempts.verdicts import keep_result, refuse, say_used_up
 
@@ -140,6 +140,7 @@ class Counted:
     ) -> tuple[dict[str, Verdict], StageResult | None, Attempt]:
         """As a session judges one candidate: counted, refused or judged at what is left, held to its past, recorded."""
         draft = draft_entry(self.asked, candidate=candidate, form=("float32",), alpha=ALPHA)
+        begin_ledger(self.root, declared=True)  # as with --ft-begin-ledger; where it is begun, nothing is written
         beside = [self.asked.name]
         attempt = count_attempt(draft, read_ledger(self.root), beside=beside, alpha=ALPHA)
         tested = [gate for gate in self.asked.gates if gate.row.counted]
