@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_ftgate.run.late import Late
 from pytest_ftgate.run.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from pytest_ftgate.gates.overlap import Overlaps
     from pytest_ftgate.model.identity import Candidate
     from pytest_ftgate.results import Verdict
+    from pytest_ftgate.run import for_gates, for_plugin
     from pytest_ftgate.run.controller import Controller
     from pytest_ftgate.run.session import Session
+else:
+    for_gates, for_plugin = Late("pytest_ftgate.run.for_gates"), Late("pytest_ftgate.run.for_plugin")
 
 EVALSET_SUFFIX = ".eval.yaml"
 INFORMATION = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
@@ -49,11 +53,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if not _asks_to_judge(config):
         return
-    from pytest_ftgate.errors import Unusable
-    from pytest_ftgate.run import session
-
     try:
-        config.stash[SESSION] = session.open_session(
+        config.stash[SESSION] = for_plugin.open_session(
             config.option,
             args=config.args,
             written=config.invocation_params.args,
@@ -65,19 +66,16 @@ def pytest_configure(config: pytest.Config) -> None:
             in_worker="workerinput" in vars(config),
             policy_digest=vars(config).get("workerinput", {}).get("ftgate_policy"),
         )
-    except Unusable as error:
+    except for_plugin.Unusable as error:
         raise pytest.UsageError(str(error)) from None
     if worker := vars(config).get("workerinput"):
         config.stash[SHARED] = Path(worker["ftgate_shared"])
         return
-    from pytest_ftgate.files.shared_folder import make_shared
-    from pytest_ftgate.run.controller import Controller
-
     try:
-        config.stash[SHARED] = shared = make_shared()
+        config.stash[SHARED] = shared = for_plugin.make_shared()
         config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
-        config.stash[CONTROLLER] = controller = Controller(config.stash[SESSION], shared)
-    except Unusable as error:
+        config.stash[CONTROLLER] = controller = for_plugin.Controller(config.stash[SESSION], shared)
+    except for_plugin.Unusable as error:
         raise pytest.UsageError(str(error)) from None
     config.add_cleanup(controller.discard_receipt)
     hooks = (("ftgate-controller", ControllerHooks), ("ftgate-receipt", ReceiptHook))
@@ -109,9 +107,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
         return config.stash[CONTROLLER].final_status(int(status))
     if status != 0:
         return status
-    from pytest_ftgate.run.session import status_without_session
-
-    return status_without_session(config.option, int(status))
+    return for_plugin.status_without_session(config.option, int(status))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -123,9 +119,8 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     session = config.stash.get(SESSION, None)
     if session is None:
         return []
-    from pytest_ftgate.run.selected_gates import before
-
-    return before(session, _gates_of(items), config.stash[SHARED])
+    gates = _gates_of(items)
+    return for_gates.before(session, gates, config.stash[SHARED]) if gates else []
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -138,10 +133,8 @@ class EvalSetCollector(pytest.File):
     """An eval-set file: one item per gate."""
 
     def collect(self) -> Iterable[pytest.Item]:
-        from pytest_ftgate.run.session import load_for_collection
-
         session = self.config.stash.get(SESSION, None)
-        evalset, gates = load_for_collection(self.path, session)
+        evalset, gates = for_plugin.load_for_collection(self.path, session)
         for gate in gates:
             item = GateItem.from_parent(self, name=gate.kind, callobj=check_gate)
             item.gate, item.evalset = gate, evalset
@@ -152,9 +145,7 @@ class EvalSetCollector(pytest.File):
     def repr_failure(  # type: ignore[override]  # as pytest's own collectors declare it
         self, excinfo: pytest.ExceptionInfo[BaseException]
     ) -> str | TerminalRepr:
-        from pytest_ftgate.files.problems import InputError
-
-        if isinstance(excinfo.value, InputError):
+        if isinstance(excinfo.value, for_plugin.InputError):
             return str(excinfo.value)
         return super().repr_failure(excinfo)
 
@@ -172,9 +163,7 @@ class GateItem(pytest.Function):
 def check_gate(ft_verdict: Verdict) -> None:
     """The test that every gate is: what could not judge has stopped it at setup already."""
     if ft_verdict.outcome != "PASS":
-        from pytest_ftgate.report.terminal import explain
-
-        pytest.fail(explain(ft_verdict), pytrace=False)
+        pytest.fail(for_gates.explain(ft_verdict), pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -198,11 +187,9 @@ def ft_engine(pytestconfig: pytest.Config) -> Engine:
 def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine, ft_overlaps: Overlaps) -> StageResult:
     """Every answer that the selected gates need, generated once for all workers."""
     config, gates = request.config, _gates_of(request.session.items)
-    from pytest_ftgate.report.watch import progress_for
-    from pytest_ftgate.run.selected_gates import run_stage
-
     shared = config.stash[SHARED]
-    return run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, shared, progress_for(config, shared))
+    report = for_gates.progress_for(config, shared)
+    return for_gates.run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, shared, report)
 
 
 def _gates_of(items: Iterable[pytest.Item]) -> list[tuple[EvalSet, GateSpec]]:
@@ -212,15 +199,12 @@ def _gates_of(items: Iterable[pytest.Item]) -> list[tuple[EvalSet, GateSpec]]:
 @pytest.fixture(scope="session")
 def ft_overlaps(pytestconfig: pytest.Config) -> Overlaps:
     """What the training data and the eval sets share; searched when a gate asks."""
-    return pytestconfig.stash[SESSION].make_overlaps()
+    return for_gates.Overlaps(pytestconfig.stash[SESSION].candidate)
 
 
 @pytest.fixture
 def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict:
     """What this gate decides; an ERROR or INCONCLUSIVE one stops the item here, as an error and not as a failure."""
-    from pytest_ftgate.report.terminal import explain
-    from pytest_ftgate.run.session import properties
-
     item, config = request.node, request.config
     used: list[StageResult] = []
 
@@ -232,15 +216,15 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
     if item.nodeid not in decided:
         session, marked = config.stash[SESSION], item.get_closest_marker("xfail")
         judged = (
-            session.refuse_xfail(item.evalset, item.gate)
+            for_gates.refuse_xfail(item.evalset, item.gate)
             if marked
-            else session.judge(item.evalset, item.gate, ft_overlaps, stage, config.stash[SHARED])
+            else for_gates.judge(session, item.evalset, item.gate, ft_overlaps, stage, config.stash[SHARED])
         )
-        item.user_properties += properties(judged, item.evalset, used)
+        item.user_properties += for_gates.properties(judged, item.evalset, used)
         decided[item.nodeid] = judged
     verdict = decided[item.nodeid]
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
-        pytest.fail(explain(verdict), pytrace=False)
+        pytest.fail(for_gates.explain(verdict), pytrace=False)
     return verdict
 
 
@@ -269,30 +253,26 @@ class ControllerHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         if not self._in_workers:  # what workers say at the end of their collection is shown by nobody
-            from pytest_ftgate.report.watch import say
-
             has_terminal = self._config.pluginmanager.has_plugin("terminalreporter")
             for line in self._controller.before(ids) if has_terminal else ():
-                say(self._config, line)
+                for_plugin.say(self._config, line)
         self._in_workers = True
         self._controller.select(ids)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        from pytest_ftgate.run.session import INTERNAL
-
         self._controller.receive(report.nodeid, dict(report.user_properties), failed=report.failed)
         # What only the controller reads stays out of junit.
-        report.user_properties = [(name, value) for name, value in report.user_properties if name not in INTERNAL]
+        report.user_properties = [
+            (name, value) for name, value in report.user_properties if name not in for_plugin.INTERNAL
+        ]
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # inside the terminal's own wrapper, which ends the progress line
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        from pytest_ftgate.report.watch import watching
-
         self._count(session)
         self._controller.begin()
         try:
-            with watching(self._config, self._config.stash[SHARED]):
+            with for_plugin.watching(self._config, self._config.stash[SHARED]):
                 result = yield
         except (session.Failed, session.Interrupted):  # -x, --maxfail and --sw end it so; what was judged still counts
             if self._controller.has_judged:

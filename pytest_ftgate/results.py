@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 FinishReason = Literal["stop", "length", "error"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
@@ -155,3 +155,20 @@ class Verdict:
     """Strict-JSON extras for the report: per-field rates, confusion matrix, lenient rate, rows of overlap."""
     slices: tuple[SliceResult, ...] = ()
     """The gate on each slice of the eval set, in the order of its file."""
+
+
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    """Strict JSON."""
+    return asdict(verdict)
+
+
+def verdict_from_json(value: Mapping[str, Any]) -> Verdict:
+    """What `verdict_to_json` gave, as read back: `verdict_from_json(verdict_to_json(v)) == v`."""
+    comparisons = tuple(Comparison(**{**c, "interval": tuple(c["interval"])}) for c in value["comparisons"])
+    slices = tuple(SliceResult(**{**one, "interval": _pair(one["interval"])}) for one in value["slices"])
+    pairs = {"comparisons": comparisons, "interval": _pair(value["interval"]), "slices": slices}
+    return Verdict(**{**value, **pairs, "worst": tuple(value["worst"])})
+
+
+def _pair(value: list[float] | None) -> tuple[float, float] | None:
+    return None if value is None else (value[0], value[1])

@@ -8,10 +8,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from pytest_ftgate.answers.engine.hf import HFEngine
+from pytest_ftgate.answers.engine.hf_load import Settings, free
+from pytest_ftgate.answers.engine.protocol import Engine, Request
 from pytest_ftgate.answers.prompting import BASE, build_prompts
 from pytest_ftgate.commands.common import Parser, add_base_options, root_of
 from pytest_ftgate.errors import EngineError, FtgateError
@@ -23,12 +25,9 @@ from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.files.sanitise import visible
 from pytest_ftgate.gates.noise import Noise, measure_noise, store_calibration
 from pytest_ftgate.model.identity import Candidate, resolve_base
+from pytest_ftgate.results import Generation
 from pytest_ftgate.run.options import positive_int
-
-if TYPE_CHECKING:
-    from pytest_ftgate.answers.engine.hf_load import Settings
-    from pytest_ftgate.answers.engine.protocol import Engine
-    from pytest_ftgate.results import Generation
+from pytest_ftgate.scoring.scorers import needed_labels
 
 UNUSABLE = 4
 _EPILOG = """\
@@ -87,8 +86,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _variants(args: argparse.Namespace) -> list[Settings]:
     """As judged, then what one change makes of it; dtype "other" is decided by the dtype that is really run."""
-    from pytest_ftgate.answers.engine.hf_load import Settings
-
     judged = Settings(args.device, args.dtype, "none", args.batch_size)
     other = args.other_batch_size or max(1, args.batch_size // 8)
     changes = [replace(judged, batch_size=other), replace(judged, dtype="other")]
@@ -133,9 +130,6 @@ def calibrate(
 
 
 def _maker(base: Candidate) -> MakeEngine:
-    from pytest_ftgate.answers.engine.hf import HFEngine
-    from pytest_ftgate.answers.engine.hf_load import free
-
     def make(settings: Settings) -> Engine:
         free()
         return HFEngine(base, settings)
@@ -157,9 +151,6 @@ def _name(judged: Settings, settings: Settings, dtype: str) -> str:
 
 def _ask(evalsets: Sequence[EvalSet], engine: Engine) -> tuple[Answers, Mapping[str, Json]]:
     """Every example in its task prompt, answered by the base; and what the engine says of itself."""
-    from pytest_ftgate.answers.engine.protocol import Request
-    from pytest_ftgate.scoring.scorers import needed_labels
-
     places: list[tuple[str, str]] = []
     requests: list[Request] = []
     with warnings.catch_warnings():

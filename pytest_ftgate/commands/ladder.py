@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from pytest_ftgate.answers.engine.hf import HFEngine
+from pytest_ftgate.answers.engine.hf_load import Settings
 from pytest_ftgate.answers.prompting import CANDIDATE, System, build_prompts
+from pytest_ftgate.answers.stage import Progress, Work, run_stage
 from pytest_ftgate.commands.common import Parser, add_base_options, root_of, share
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.evalset.discovery import named_files
@@ -29,16 +31,12 @@ from pytest_ftgate.gates.given import clusters_of, scores_of, unit_of
 from pytest_ftgate.gates.ladder import Answer, Assessment, Climbed, Goal, assess
 from pytest_ftgate.gates.preconditions import check_usable
 from pytest_ftgate.model.identity import resolve_base
-from pytest_ftgate.report.terminal import progress_line
+from pytest_ftgate.report.progress import progress_line
+from pytest_ftgate.results import Generation
 from pytest_ftgate.run.stored import STORE
 from pytest_ftgate.scoring.format_check import make_format_check
 from pytest_ftgate.scoring.scorers import needed_labels
 from pytest_ftgate.trust.attempts.ledger import begin_ledger
-
-if TYPE_CHECKING:
-    from pytest_ftgate.answers.engine.hf import HFEngine
-    from pytest_ftgate.answers.stage import Progress
-    from pytest_ftgate.results import Generation
 
 UNUSABLE = 4
 EXIT_CODES: Mapping[Answer, int] = {"FINE_TUNE": 0, "PROMPT_ENOUGH": 1, "KNOWLEDGE": 1, "TOO_FEW": 20}
@@ -98,9 +96,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def climb(args: argparse.Namespace, root: Path) -> list[Ladder]:
     """Ask every rung of every eval set that has any. Raises InputError and FtgateError."""
-    from pytest_ftgate.answers.engine.hf import HFEngine
-    from pytest_ftgate.answers.engine.hf_load import Settings
-
     evalsets = [load_evalset(path) for path in named_files(args.evals)]
     with_rungs = [evalset for evalset in evalsets if evalset.baselines]
     if not with_rungs:
@@ -129,8 +124,6 @@ def ladders_of(
 
     Raises FtgateError, also where a prompt could not be answered.
     """
-    from pytest_ftgate.answers.stage import Work, run_stage
-
     work = [Work(e, (), needed_labels(e.scorer) if e.scorer else (), systems=tuple(_systems(e))) for e in evalsets]
     line = _ProgressLine()
     result = run_stage(

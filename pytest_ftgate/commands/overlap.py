@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_ftgate.commands.common import Parser
+from pytest_ftgate.evalset.loader import load_evalset
 from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.rows.overlap.find import find_overlaps
 from pytest_ftgate.rows.overlap.items import items_of
@@ -71,8 +72,6 @@ def _positive(text: str) -> int:
 
 
 def _check(args: argparse.Namespace, options: OverlapOptions, line: _ProgressLine) -> OverlapReport:
-    from pytest_ftgate.evalset.loader import load_evalset
-
     return find_overlaps(items_of(load_evalset(Path(args.evals))), args.train, options=options, progress=line.show)
 
 

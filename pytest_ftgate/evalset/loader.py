@@ -27,6 +27,7 @@ from pytest_ftgate.evalset.types import AttemptPolicy, EvalSet, GateSpec, Genera
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.patterns import pattern_problem
 from pytest_ftgate.files.problems import EvalSetError, InputError, Problem
+from pytest_ftgate.files.schema import schema_problems
 from pytest_ftgate.files.strictyaml import Document, read_yaml
 from pytest_ftgate.files.wording import brief, key, listed, shown
 
@@ -118,8 +119,6 @@ def _load(path: Path) -> EvalSet:
 
 def _read_document(path: Path) -> Document:
     """The YAML, its structure and everything that can be judged from it alone. Raises EvalSetError."""
-    from pytest_ftgate.files.schema import schema_problems
-
     try:
         document = read_yaml(path)
     except InputError as err:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from pytest_ftgate.answers.stage import Progress
-from pytest_ftgate.report.terminal import progress_line
+from pytest_ftgate.report.progress import progress_line
 
 
 class LiveProgress:

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from pytest_ftgate.answers.stage import Progress
 from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.sanitise import visible
-from pytest_ftgate.gates.decision import Decision
 from pytest_ftgate.gates.measure import APPROXIMATE
 from pytest_ftgate.results import Comparison, SliceResult, Verdict
 
@@ -144,19 +142,6 @@ def counts_line(counts: Mapping[str, Mapping[str, int]]) -> str:
         for side, c in counts.items()
     ]
     return "; ".join(parts)
-
-
-def decision_line(decision: Decision) -> str:
-    """`SHIP: all 5 gates passed`"""
-    return visible(f"{decision.verdict}: {decision.reason}", limit=1000)
-
-
-def progress_line(progress: Progress) -> str:
-    """`ftgate: candidate 128/700 answers, 2,310 tokens/s, 12 s left`"""
-    speed = progress.new_tokens / progress.seconds if progress.seconds > 0 else 0.0
-    left = progress.total - progress.done
-    eta = f", {left * progress.seconds / progress.done:.0f} s left" if progress.done and left else ""
-    return f"ftgate: {progress.side} {progress.done}/{progress.total} answers, {speed:,.0f} tokens/s{eta}"
 
 
 def _rows(verdict: Verdict) -> list[list[str]]:

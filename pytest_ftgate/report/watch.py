@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_ftgate.answers.stage import Progress
 from pytest_ftgate.files.disk import write_text
-
-if TYPE_CHECKING:
-    from pytest_ftgate.answers.stage import Progress
+from pytest_ftgate.report.live import LiveProgress
+from pytest_ftgate.report.progress import progress_line
 
 PROGRESS_FILE = "ftgate-progress.json"
 WRITTEN_EVERY = 2.0
@@ -30,7 +30,6 @@ SAID_EVERY = 30.0
 
 def progress_for(config: Any, shared: Path) -> Callable[[Progress], None]:
     """What tells the progress of this process's stage: to its terminal, or, in a worker, to the controller."""
-    from pytest_ftgate.report.live import LiveProgress
 
     return WrittenProgress(shared) if "workerinput" in vars(config) else LiveProgress(config)
 
@@ -53,7 +52,6 @@ class WrittenProgress:
 
 def read_progress(shared: Path) -> Progress | None:
     """What a worker wrote last; None where no stage has begun."""
-    from pytest_ftgate.answers.stage import Progress
 
     try:
         return Progress(**json.loads((shared / PROGRESS_FILE).read_text(encoding="utf-8")))
@@ -76,7 +74,6 @@ class Rhythm:
             self._due = now + FIRST_SAID_AFTER
         if now < self._due or progress.done in (0, progress.total) or progress == self._said:
             return ""
-        from pytest_ftgate.report.terminal import progress_line
 
         self._due, self._said = now + SAID_EVERY, progress
         return progress_line(progress)

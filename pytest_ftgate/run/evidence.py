@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from pytest_ftgate.answers.stage import StageResult
 from pytest_ftgate.errors import FtgateError, IdentityError, Unusable
 from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.files.digests import file_sha256
@@ -15,6 +15,7 @@ from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.gates.decision import Decision
 from pytest_ftgate.model.identity import side_digest
 from pytest_ftgate.model.unchanged import Snapshot, differences, take
+from pytest_ftgate.report.run_report import RunReport
 from pytest_ftgate.results import Verdict
 from pytest_ftgate.run.session import Session
 from pytest_ftgate.trust.receipt.dsse import KeyFileError
@@ -77,20 +78,10 @@ class Proof:
             return ""
         return "the engine does not say that it judged these files (`digest` in its describe())"
 
-    def draft_receipt(
-        self,
-        decision: Decision,
-        selected: Collection[str],
-        verdicts: Sequence[Verdict],
-        engine: Mapping[str, Json],
-        shared: Path,
-        ledger: Mapping[str, Json],
-    ) -> str:
-        """Write the receipt under another name, where this run leaves one. Returns why it could not be, or "".
-
-        `ledger`: what the run wrote into the ledger of attempts; {} for nothing.
-        """
+    def draft_receipt(self, run: RunReport, selected: Collection[str]) -> str:
+        """Write the receipt under another name, where this run leaves one. Returns why it could not be, or ""."""
         self.discard()
+        decision = run.decision
         settings, before = self._session.receipt, self._before
         required = {name for file in self._session.required for name in file.gate_names}
         if settings is None or before is None or decision.verdict not in RECORDED or not required <= set(selected):
@@ -98,19 +89,19 @@ class Proof:
         try:
             judged = Judged(
                 decision=decision,
-                scope="full" if required <= {verdict.gate for verdict in verdicts} else "stopped",
+                scope="full" if required <= {verdict.gate for verdict in run.verdicts} else "stopped",
                 candidate=self._session.candidate,
                 files=before,
-                verdicts=verdicts,
-                engine=engine,
-                stage=_answers(shared) if engine else None,
+                verdicts=run.verdicts,
+                engine=run.engine,
+                stage=_answers(run) if run.engine else None,
                 evalsets={name: _told(facts) for name, facts in self._evalsets.items()},
                 policy=self._session.policy,
                 policy_file=_policy_file(self._session),
-                results=_sha256(self._session.json_path),
+                results=_sha256(self._session.outputs.get("json")),
                 at=datetime.now(UTC),
                 days=settings.days,
-                attempts=dict(ledger) or None,
+                attempts=dict(run.ledger) or None,
             )
             self._draft = Draft(settings, render(statement(judged)))
         except Exception as error:  # noqa: BLE001  # whatever it is: no receipt, and never SHIP
@@ -162,14 +153,10 @@ def _policy_file(session: Session) -> str | None:
     return file_sha256(path) if path.is_file() else None
 
 
-def _answers(shared: Path) -> Any:
-    # With the gates comes scipy, which a collection does not need.
-    from pytest_ftgate.answers.shared_stage import read_stage
-
-    stage = read_stage(shared)
-    if stage is None:
+def _answers(run: RunReport) -> StageResult:
+    if run.stage is None:
         raise FtgateError("the answers of this run are gone")
-    return stage
+    return run.stage
 
 
 def _told(facts: Mapping[str, Json]) -> dict[str, Json]:

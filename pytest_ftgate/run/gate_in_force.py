@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pytest_ftgate.evalset.kinds import KindRow, gate_name
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
-
-if TYPE_CHECKING:
-    from pytest_ftgate.gates.measure import Levels
-    from pytest_ftgate.results import Verdict
-    from pytest_ftgate.trust.attempts.counting import Attempt
+from pytest_ftgate.gates.measure import Levels
+from pytest_ftgate.results import Verdict
+from pytest_ftgate.trust.attempts.counting import Attempt
+from pytest_ftgate.trust.attempts.verdicts import refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,4 @@ class GateInForce:
     @property
     def refused(self) -> Verdict | None:
         """The Verdict where this attempt must not be judged; None where it may."""
-        from pytest_ftgate.trust.attempts.verdicts import refuse
-
         return refuse(self.attempt, self.evalset, self.used) if self.attempt is not None else None

@@ -8,10 +8,11 @@ from typing import Any
 
 from pytest_ftgate.errors import Unusable
 from pytest_ftgate.model import directory as files
+from pytest_ftgate.report.sinks import SINKS
 from pytest_ftgate.trust.receipt import dsse
 from pytest_ftgate.trust.receipt.writing import ReceiptSettings, remove_old
 
-NAMED = ("model", "base", "json", "html", "receipt", "sign_key", "policy", "policy_ref")
+NAMED = ("model", "base", *(sink.name for sink in SINKS), "receipt", "sign_key", "policy", "policy_ref")
 """Options whose value is a name; an empty one comes from an empty variable of a shell."""
 
 
@@ -24,8 +25,8 @@ def clear_outputs(option: Any, directory: Path) -> None:
         if vars(option)[f"ft_{name}"] == "":
             given = f"--ft-{name.replace('_', '-')}"
             raise Unusable(f"{given}= is empty (a variable that is not set?). Fix: name something, or leave it out")
-    named = {"--ft-receipt": option.ft_receipt, "--ft-json": option.ft_json, "--ft-html": option.ft_html}
-    places = {name: directory / path for name, path in named.items() if path}
+    places = {"--ft-receipt": directory / option.ft_receipt} if option.ft_receipt else {}
+    places |= {f"--ft-{name}": path for name, path in outputs_of(option, directory).items()}
     _check_places(places, directory / option.ft_model if option.ft_model else None)
     old = places.pop("--ft-receipt", None)
     # Also where nothing is going to be judged: what stays here would be believed.
@@ -37,10 +38,17 @@ def clear_outputs(option: Any, directory: Path) -> None:
                 path.unlink()
 
 
+def outputs_of(option: Any, directory: Path) -> dict[str, Path]:
+    """Name of a sink -> the file that it was asked to write."""
+    given = {sink.name: vars(option)[f"ft_{sink.name}"] for sink in SINKS}
+    return {name: directory / path for name, path in given.items() if path}
+
+
 def receipt_settings(option: Any, directory: Path, candidate: Path, base: Path) -> ReceiptSettings | None:
     """The receipt that was asked for; None where none was. Raises Unusable, also for reports in the base's folder."""
-    for name, path in (("receipt", option.ft_receipt), ("json", option.ft_json), ("html", option.ft_html)):
-        if path and (directory / path).resolve().is_relative_to(base.resolve()):
+    places = {"receipt": directory / option.ft_receipt} if option.ft_receipt else {}
+    for name, path in (places | outputs_of(option, directory)).items():
+        if path.resolve().is_relative_to(base.resolve()):
             raise Unusable(f"--ft-{name} would lie in the folder of the base. Fix: write it elsewhere")
     if not option.ft_receipt:
         if option.ft_sign_key:

@@ -6,28 +6,33 @@ import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pytest_ftgate.answers import stage
+from pytest_ftgate.answers.engine.protocol import Engine
+from pytest_ftgate.answers.shared_stage import shared_stage
+from pytest_ftgate.answers.stage import Progress, StageResult, Stopping
+from pytest_ftgate.answers.store import trim
 from pytest_ftgate.errors import FtgateError
 from pytest_ftgate.evalset.types import EvalSet, GateSpec
 from pytest_ftgate.files.json_value import Json
 from pytest_ftgate.files.problems import InputError
+from pytest_ftgate.gates.measure import Levels
+from pytest_ftgate.gates.noise import noise_of, noise_of_batches, read_calibration
+from pytest_ftgate.gates.overlap import Overlaps
+from pytest_ftgate.gates.power import needs_answers, warnings_before
 from pytest_ftgate.run.gate_in_force import GateInForce
+from pytest_ftgate.run.judged import in_force
+from pytest_ftgate.run.judging import score_answers, stopping_for, work_for
 from pytest_ftgate.run.session import Session
 from pytest_ftgate.run.stored import STORE
-
-if TYPE_CHECKING:
-    from pytest_ftgate.answers.engine.protocol import Engine
-    from pytest_ftgate.answers.stage import Progress, StageResult, Stopping
-    from pytest_ftgate.gates.measure import Levels
-    from pytest_ftgate.gates.overlap import Overlaps
+from pytest_ftgate.scoring.kept import Scores
 
 Gates = Sequence[tuple[EvalSet, GateSpec]]
 
 
 def _in_force(session: Session, gates: Gates, shared: Path) -> list[GateInForce]:
     """The gates that may be judged in this attempt, with the bounds and levels that hold for them."""
-    found = [session.in_force(evalset, gate, shared) for evalset, gate in gates]
+    found = [in_force(session, evalset, gate, shared) for evalset, gate in gates]
     return [force for force in found if not force.refused]
 
 
@@ -37,8 +42,6 @@ def before(session: Session, gates: Gates, shared: Path) -> list[str]:
         return []
     if session.subset.is_part:
         return session.subset.lines(evalset for evalset, _ in gates)
-    from pytest_ftgate.gates.noise import noise_of, read_calibration
-    from pytest_ftgate.gates.power import warnings_before
 
     try:
         measured, said = read_calibration(session.root), []
@@ -66,12 +69,6 @@ def run_stage(
     report: Callable[[Progress], None],
 ) -> StageResult:
     """Every answer that `gates` need; computed by the first process, read by the others. Raises FtgateError."""
-    from pytest_ftgate.answers import stage
-    from pytest_ftgate.answers.shared_stage import shared_stage
-    from pytest_ftgate.answers.store import trim
-    from pytest_ftgate.gates.power import needs_answers
-    from pytest_ftgate.run.judging import score_answers, stopping_for, work_for
-    from pytest_ftgate.scoring.kept import Scores
 
     levels: dict[str, Levels] = {}
     scores = Scores()
@@ -119,7 +116,6 @@ def run_stage(
 
 def _noise(session: Session, engine: Mapping[str, Json], evalsets: Sequence[EvalSet]) -> list[Json]:
     """What `calibrate` measured of this engine's batches; a file that cannot be read was named in `before`."""
-    from pytest_ftgate.gates.noise import noise_of_batches, read_calibration
 
     with contextlib.suppress(InputError):
         return noise_of_batches(read_calibration(session.root), engine, evalsets)

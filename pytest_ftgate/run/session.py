@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_ftgate.answers.engine.protocol import Engine
 from pytest_ftgate.answers.engine.registry import EngineSettings, check_engine, make_engine
+from pytest_ftgate.answers.stage import CacheMode
 from pytest_ftgate.errors import FtgateError, Unusable
 from pytest_ftgate.evalset.discovery import EvalSetFile, files_on_disk, read_files
 from pytest_ftgate.evalset.kinds import gate_name
@@ -23,25 +24,25 @@ from pytest_ftgate.files.problems import InputError
 from pytest_ftgate.gates.decision import EXIT_CODES
 from pytest_ftgate.model.base_digests import CACHE_FILE, Memory
 from pytest_ftgate.model.identity import Candidate, check_recorded_files, resolve_candidate
-from pytest_ftgate.run.gate_in_force import GateInForce
 from pytest_ftgate.run.inifile import check_rootdir
+from pytest_ftgate.run.late import Late
 from pytest_ftgate.run.looks import check_looks
 from pytest_ftgate.run.misnamed import misnamed
-from pytest_ftgate.run.outputs import clear_outputs, receipt_settings
+from pytest_ftgate.run.outputs import clear_outputs, outputs_of, receipt_settings
 from pytest_ftgate.run.stored import STORE, cache_mode, check_begins_ledger, refuse_committed_answers
-from pytest_ftgate.trust.policy.enforce import check_base, settle
+from pytest_ftgate.trust.attempts.counting import Attempt, count_attempt, draft_entry
+from pytest_ftgate.trust.attempts.ledger import read_ledger
+from pytest_ftgate.trust.attempts.shared_attempt import shared_attempt
+from pytest_ftgate.trust.policy.enforce import check_base
 from pytest_ftgate.trust.policy.load import Where, load_in_force
 from pytest_ftgate.trust.policy.merge import tightened
 from pytest_ftgate.trust.policy.types import PolicyInForce
 from pytest_ftgate.trust.receipt.writing import ReceiptSettings
 
 if TYPE_CHECKING:
-    from pytest_ftgate.answers.engine.protocol import Engine
-    from pytest_ftgate.answers.stage import CacheMode, StageResult
-    from pytest_ftgate.gates.measure import Levels
-    from pytest_ftgate.gates.overlap import Overlaps
-    from pytest_ftgate.results import Verdict
-    from pytest_ftgate.trust.attempts.counting import Attempt
+    from pytest_ftgate.gates import preconditions
+else:
+    preconditions = Late("pytest_ftgate.gates.preconditions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ class Session:
     dtype: str
     quantize: str
     batch_size: int
-    json_path: Path | None
-    html_path: Path | None
+    outputs: Mapping[str, Path]
+    """Name of a sink -> the file that it was asked to write."""
     receipt: ReceiptSettings | None
     """The receipt that was asked for; None without --ft-receipt, and in workers."""
     corroborate: bool
@@ -111,26 +112,8 @@ class Session:
         settings = EngineSettings(self.device, self.dtype, self.quantize, self.batch_size)
         return make_engine(self.engine, self.candidate, settings, directory=self.root)
 
-    def levels(self, evalset: EvalSet, shared: Path) -> Levels:
-        """Error rates of the gates of one eval set: alpha is what is left for this attempt."""
-        from pytest_ftgate.gates.measure import Levels
-        from pytest_ftgate.trust.attempts.counting import is_counted
-
-        counted = any(is_counted(gate.kind) for gate in evalset.gates)
-        alpha = self.attempt(evalset, shared).entry.alpha if counted else self.alpha
-        return Levels(alpha, sum(file.hypotheses for file in self.required))
-
-    def make_overlaps(self) -> Overlaps:
-        """Where gates ask what the training data and an eval set share."""
-        from pytest_ftgate.gates.overlap import Overlaps
-
-        return Overlaps(self.candidate)
-
     def attempt(self, evalset: EvalSet, shared: Path) -> Attempt:
         """Which attempt this run is on the examples of an eval set: the first process that asks counts, all agree."""
-        from pytest_ftgate.trust.attempts.counting import count_attempt, draft_entry
-        from pytest_ftgate.trust.attempts.ledger import read_ledger
-        from pytest_ftgate.trust.attempts.shared_attempt import shared_attempt
 
         def compute() -> Attempt:
             candidate, form = self.candidate.digest(tuned=True), (self.dtype, self.quantize)
@@ -140,13 +123,6 @@ class Session:
             return count_attempt(draft, ledger, beside=self.evalset_names, alpha=self.alpha)
 
         return shared_attempt(shared, evalset.name, compute)
-
-    def refuse_xfail(self, evalset: EvalSet, gate: GateSpec) -> Verdict:
-        """The Verdict of a gate that another plugin marked as expected to fail."""
-        from pytest_ftgate.gates.given import error_verdict
-
-        name, why = gate_name(evalset.name, gate.kind), "a gate cannot be expected to fail"
-        return error_verdict(name, gate.kind, why, "remove the xfail mark", reason="XFAIL")
 
     @property
     def evalset_names(self) -> tuple[str, ...]:
@@ -164,71 +140,11 @@ class Session:
         gates = tuple(tightened(gate, name, self.policy, len(evalset.examples)) for gate, name in names)
         return replace(evalset, gates=gates)
 
-    def in_force(self, evalset: EvalSet, gate: GateSpec, shared: Path) -> GateInForce:
-        """The gate as it is judged. Raises FtgateError where it cannot be known which attempt this is."""
-        strict = self.subset.of(self.held(evalset))
-        attempt = self.attempt(evalset, shared) if gate.row.counted else None
-        return GateInForce(strict, gate, strict.gate(gate.kind), attempt, self.levels(evalset, shared))
-
-    def judge(
-        self, evalset: EvalSet, gate: GateSpec, overlaps: Overlaps, stage: Callable[[], StageResult], shared: Path
-    ) -> Verdict:
-        """The Verdict of one gate, held to the policy, at the level that is left for this attempt."""
-        from pytest_ftgate.gates.given import error_verdict
-        from pytest_ftgate.run.judging import judge_gate
-        from pytest_ftgate.trust.attempts.verdicts import keep_result, say_used_up, seal
-
-        name = gate_name(evalset.name, gate.kind)
-        if self.policy_changed:
-            why = "policy or eval sets were changed while the run was starting"
-            return error_verdict(name, gate.kind, why, "run again", reason="POLICY_CHANGED")
-        try:
-            force = self.in_force(evalset, gate, shared)
-        except FtgateError as error:
-            return error_verdict(name, gate.kind, error.message, error.fix, reason=type(error).__name__)
-        if refused := force.refused:
-            return refused
-        verdict = judge_gate(
-            force.evalset,
-            force.used,
-            overlaps,
-            force.levels,
-            stage,
-            corroborate=self.corroborate,
-            judge_hopeless=self.judge_hopeless,
-        )
-        verdict = settle(self.policy.policy, gate, force.used, verdict)
-        if force.attempt is not None and not self.subset.is_part:  # what a part shows is no result of the whole
-            verdict = keep_result(verdict, force.attempt)
-        if evalset.attempts.feedback == "sealed":
-            verdict = seal(verdict)
-        if force.attempt is None or self.subset.is_part:
-            return verdict
-        return say_used_up(verdict, force.attempt, force.used, alpha=self.alpha)
-
 
 VERDICT_PROPERTY = "ftgate.verdict"
 STAGE_PROPERTY = "ftgate.stage"
 EVALSET_PROPERTY = "ftgate.evalset"
 INTERNAL = (VERDICT_PROPERTY, STAGE_PROPERTY, EVALSET_PROPERTY)
-
-
-def properties(verdict: Verdict, evalset: EvalSet, used: Sequence[StageResult]) -> list[tuple[str, object]]:
-    """What travels on the report: into junit as properties, and through xdist to the controller."""
-    from pytest_ftgate.run.judging import evalset_facts
-
-    plain: list[tuple[str, object]] = [("ftgate.outcome", verdict.outcome), ("ftgate.n", verdict.n)]
-    if verdict.value is not None:
-        plain += [("ftgate.value", verdict.value), ("ftgate.bound", verdict.bound)]
-    if verdict.interval is not None:
-        plain += [("ftgate.low", verdict.interval[0]), ("ftgate.high", verdict.interval[1])]
-    if verdict.p_value is not None:
-        plain.append(("ftgate.p", verdict.p_value))
-    for result in used[:1]:
-        facts = {"engine": dict(result.engine), "counts": result.counts, "withheld": result.withheld}
-        plain.append((STAGE_PROPERTY, json.dumps(facts, allow_nan=False)))
-    plain.append((EVALSET_PROPERTY, json.dumps(evalset_facts(evalset), allow_nan=False)))
-    return [*plain, (VERDICT_PROPERTY, json.dumps(asdict(verdict), allow_nan=False))]
 
 
 def open_session(
@@ -306,8 +222,7 @@ def open_session(
         dtype=option.ft_dtype,
         quantize=option.ft_quantize,
         batch_size=option.ft_batch_size,
-        json_path=directory / option.ft_json if option.ft_json else None,
-        html_path=directory / option.ft_html if option.ft_html else None,
+        outputs=outputs_of(option, directory),
         receipt=receipt,
         corroborate=option.ft_corroborate,
         all_answers=option.ft_all_answers or subset.is_part,
@@ -342,10 +257,8 @@ def load_for_collection(path: Path, session: Session | None) -> tuple[EvalSet | 
 
 
 def _load_usable(path: Path) -> EvalSet:
-    from pytest_ftgate.gates.preconditions import check_usable
-
     evalset = load_evalset(path)
-    check_usable(evalset)
+    preconditions.check_usable(evalset)
     return evalset
 
 

@@ -69,7 +69,7 @@ def pytest_sessionfinish(session):
 BREAKS_SUMMARY = """
 def broken(*args):
     raise RuntimeError("no table")
-patch.setattr("pytest_ftgate.report.terminal.gate_table", broken)
+patch.setattr("pytest_ftgate.report.summary.gate_table", broken)
 """
 
 OUT_OF_MEMORY = """

@@ -32,8 +32,8 @@ FOR_ALL = "__init__"
 """What `pytest_ftgate` itself holds (its version) may be imported by all."""
 ALLOWED = {("pytest_ftgate/commands/train.py", "training"), ("pytest_ftgate/__init__.py", "")}
 MOST_LOOSE_FILES = 6
-MOST_HIDDEN_IMPORTS = 83
-"""First-party imports inside functions: only where a heavy library hides behind them."""
+MOST_HIDDEN_IMPORTS = 25
+"""First-party imports inside functions, and all uses of Late and import_module: only where something heavy hides."""
 HEAVY = (
     *("torch", "transformers", "peft", "trl", "datasets", "sklearn", "accelerate", "bitsandbytes", "safetensors"),
     *("sacrebleu", "matplotlib", "cryptography"),
@@ -87,6 +87,25 @@ def rooms_imported(tree: ast.AST) -> Iterator[tuple[str, ast.ImportFrom]]:
                 yield "training" if top == "training" else inner, node
 
 
+def named_imports(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """(module, call) of each module that is imported by its name, or what that begins with where it is put together."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args:
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("Late", "import_module"):
+                given = node.args[0]
+                first = given.values[0] if isinstance(given, ast.JoinedStr) else given
+                yield str(first.value) if isinstance(first, ast.Constant) else "", node
+
+
+def rooms_named(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """(room, call) of each module of this project's that is imported by its name, as far as the source says it."""
+    for module, node in named_imports(tree):
+        top, _, below = module.partition(".")
+        if top == "training" or (top in PACKAGES and below):
+            yield "training" if top == "training" else below.split(".")[0], node
+
+
 def room_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return "training" if parts[0] == "training" else parts[1]
@@ -96,7 +115,7 @@ def wrong_ways(path: Path, tree: ast.AST) -> list[str]:
     here = room_of(path)
     return [
         f"{name(path)}:{node.lineno} in {here} imports {room}"
-        for room, node in rooms_imported(tree)
+        for room, node in (*rooms_imported(tree), *rooms_named(tree))
         if room not in (here, FOR_ALL) and LEVEL[room] >= LEVEL[here]
     ]
 
@@ -113,6 +132,8 @@ def test_the_rooms_have_one_direction() -> None:
         ("pytest_ftgate/stats/paired.py", "from pytest_ftgate.files.disk import write_text"),
         ("pytest_ftgate/model/identity.py", "from pytest_ftgate.evalset.types import EvalSet"),
         ("pytest_ftgate/gates/paired.py", "def f():\n    from pytest_ftgate import report"),
+        ("pytest_ftgate/model/identity.py", 'judged = Late("pytest_ftgate.run.judged")'),
+        ("pytest_ftgate/model/identity.py", 'importlib.import_module(f"pytest_ftgate.report.{name}")'),
         ("training/train.py", "from pytest_ftgate.trust.policy.types import Policy"),
     ],
 )
@@ -132,7 +153,45 @@ def test_imports_inside_functions_are_few() -> None:
         functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
         inside = {id(node) for function in functions for node in ast.walk(function)}
         hidden += len({node.lineno for _, node in rooms_imported(tree) if id(node) in inside})
+        hidden += len(list(named_imports(tree)))
     assert hidden <= MOST_HIDDEN_IMPORTS
+
+
+def test_late_is_used_only_where_something_heavy_hides() -> None:
+    """The plugin's own is held by the test of what a plain pytest run pays."""
+    used = {
+        module
+        for path in sources(*PACKAGES)
+        for module, node in named_imports(ast.parse(path.read_text(encoding="utf-8")))
+        if ast.unparse(node.func) == "Late" and name(path) != "pytest_ftgate/plugin.py"
+    }
+    assert used, "Late can go"
+    assert [module for module in sorted(used) if "numpy" not in modules_after(f"import {module}")] == []
+
+
+def setters(path: Path, attribute: str) -> list[str]:
+    """`file:method` of each assignment to an attribute of this name, but for those of None."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [f"{name(path)}:{f.name}" for f in functions for node in ast.walk(f) if _sets(node, attribute)]
+
+
+def _sets(node: ast.AST, attribute: str) -> bool:
+    if (
+        isinstance(node, ast.Assign | ast.AnnAssign)
+        and isinstance(node.value, ast.Constant)
+        and node.value.value is None
+    ):
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    parts = [part for target in targets if isinstance(target, ast.AST) for part in ast.walk(target)]
+    return any(isinstance(part, ast.Attribute) and part.attr == attribute for part in parts)
+
+
+def test_one_method_sets_the_run_verdict() -> None:
+    """It makes the report anew and writes every file again: a verdict set elsewhere would be said by some of them."""
+    found = [setter for path in sources(*PACKAGES) for setter in setters(path, "_decision")]
+    assert found == ["pytest_ftgate/run/controller.py:_change"]
 
 
 def test_only_the_plugin_knows_pytest() -> None:
@@ -183,7 +242,8 @@ def test_the_plugin_is_light_at_import() -> None:
     """A pytest11 module is imported in every pytest run of its environment."""
     added = modules_after("import pytest_ftgate.plugin") - modules_after("import pytest")
     ours = {module for module in added if module.split(".")[0] in PACKAGES}
-    assert ours == {"pytest_ftgate", "pytest_ftgate.plugin", "pytest_ftgate.run", "pytest_ftgate.run.options"}
+    run = {f"pytest_ftgate.run{name}" for name in ("", ".late", ".options")}
+    assert ours == {"pytest_ftgate", "pytest_ftgate.plugin", *run}
     assert {module.split(".")[0] for module in added - ours} <= set(sys.stdlib_module_names)
 
 

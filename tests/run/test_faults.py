@@ -25,7 +25,8 @@ POINTS = {
     "pytest_ftgate.answers.store.Store.load": "answers looked up",
     "pytest_ftgate.answers.shared_stage.write_shared": "the stage, for other processes",
     "pytest_ftgate.answers.shared_stage._from_json": "the stage, read back",
-    "pytest_ftgate.run.controller.Controller._write_json": "--ft-json",
+    "pytest_ftgate.report.machine.text": "--ft-json",
+    "pytest_ftgate.run.reporting.make_report": "what all files are made of",
     "pytest_ftgate.run.evidence.Draft": "receipt, written",
     "pytest_ftgate.trust.receipt.writing.Draft.publish": "receipt, put in its place",
     "pytest_ftgate.run.evidence.take": "digests of candidate and base, before and after",
@@ -40,7 +41,7 @@ POINTS = {
     "pytest_ftgate.answers.engine.hf_load.read_back": "read-back",
     "pytest_ftgate.answers.engine.hf.HFEngine.encode": "a prompt",
     "pytest_ftgate.answers.engine.hf.HFEngine._answer": "a batch",
-    "pytest_ftgate.run.session.Session.judge": "a gate",
+    "pytest_ftgate.run.for_gates.judge": "a gate",
     "pytest_ftgate.run.controller.decide": "the run verdict",
 }
 FAULTS: dict[str, Callable[[], BaseException]] = {

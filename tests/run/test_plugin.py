@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 from gateproject import SHIPPING, OneGate, Project
 
+from pytest_ftgate.report.sinks import SINKS
+
 
 def test_a_good_model_ships_and_everything_says_so(project: Project) -> None:
     run = project.gates("evals", "--ft-verdict=require", "--junitxml=j.xml")
@@ -260,6 +262,19 @@ def test_an_engine_that_raises_is_not_evaluated_and_never_a_failure(project: Pro
     project.write("evals/conftest.py", OTHER_ENGINE.replace('"no idea"', "1 / 0"))
     run = project.gates("evals", "--ft-verdict=require")
     assert (run.code, run.verdict["verdict"]) == (21, "NOT_EVALUATED")
+
+
+def test_a_sink_that_breaks_is_said_and_changes_no_verdict(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(run: object) -> str:
+        raise KeyError(type(run).__name__)
+
+    for sink in SINKS:
+        monkeypatch.setattr(f"pytest_ftgate.report.{sink.module}.text", broken)
+    shipped = project.gates("evals", "--ft-html=r.html", "--ft-verdict=require")
+    assert shipped.code == 0, shipped.out
+    for name in ("v.json", "r.html"):
+        assert f"could not write {name}: KeyError" in shipped.out
+        assert not (project.root / name).exists()
 
 
 def test_questions_that_nobody_asked_are_named(project: Project, only: OneGate) -> None:

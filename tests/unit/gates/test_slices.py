@@ -23,8 +23,7 @@ from pytest_ftgate.report.gatetable import gate_table as html_gates
 from pytest_ftgate.report.markup import Html
 from pytest_ftgate.report.slicetable import slice_tables
 from pytest_ftgate.report.terminal import explain, slice_table
-from pytest_ftgate.results import SliceResult, Verdict
-from pytest_ftgate.run.controller import _verdict
+from pytest_ftgate.results import SliceResult, Verdict, verdict_from_json
 
 
 def sliced(
@@ -242,7 +241,7 @@ def test_a_bounded_slice_that_leaked_whole_does_not_vanish() -> None:
 
 def test_a_verdict_with_slices_survives_its_way_to_the_controller() -> None:
     verdict = judge(sliced("accuracy", 0.85, LANGUAGES, {"accuracy": 0.9}, candidate=yes(180, 200)))
-    again = _verdict(json.loads(json.dumps(asdict(verdict), allow_nan=False)))
+    again = verdict_from_json(json.loads(json.dumps(asdict(verdict), allow_nan=False)))
     assert again.slices == verdict.slices
     assert again.interval == verdict.interval
 

@@ -16,11 +16,13 @@ from pytest_ftgate.answers.stage import StageResult
 from pytest_ftgate.gates.decision import Decision
 from pytest_ftgate.gates.given import error_verdict
 from pytest_ftgate.report.data import ReportData
-from pytest_ftgate.report.files import write_html
+from pytest_ftgate.report.files import text as page_text
 from pytest_ftgate.report.html import render_html
 from pytest_ftgate.report.plots import Scale, bound_text, forest_plot, scale_for
 from pytest_ftgate.report.rows import example_rows, flips_of
+from pytest_ftgate.report.run_report import RunReport
 from pytest_ftgate.results import Verdict
+from pytest_ftgate.trust.policy.types import Policy, PolicyInForce
 
 
 def test_sections_come_in_the_order_of_every_report(blocked: ReportData) -> None:
@@ -204,47 +206,26 @@ def written_set(folder: Path) -> Path:
     return file
 
 
-def test_write_html_reads_the_stage_and_the_eval_sets(tmp_path: Path) -> None:
+def ended(decision: Decision, folder: Path, file: Path) -> RunReport:
+    policy = PolicyInForce(Policy())
+    return RunReport(decision, (), {}, {}, "pytest", policy, {}, evalsets={"q": file}, stage=read_stage(folder))
+
+
+def test_the_page_has_what_the_stage_and_the_eval_sets_hold(tmp_path: Path) -> None:
     file = written_set(tmp_path)
     answers = {"candidate": {f"t{i}": said(str(i if i else 9)) for i in range(3)}}
     shared_stage(tmp_path, lambda: StageResult({"q": answers, "gone": answers}))
-    target = tmp_path / "out" / "report.html"
-    write_html(
-        target,
-        decision=Decision("BLOCK", "q::accuracy failed"),
-        verdicts=[],
-        engine={},
-        counts={},
-        command="pytest",
-        shared=tmp_path,
-        evalsets={"q": file},
-    )
-    page = Page(target.read_text(encoding="utf-8"))
+    page = Page(page_text(ended(Decision("BLOCK", "q::accuracy failed"), tmp_path, file)))
     assert len(page.data["rows"]) == 3
     assert "what is 0?" in page.data["strings"]
 
 
-def test_write_html_without_a_stage_or_with_a_broken_eval_set_still_writes(tmp_path: Path) -> None:
-    file, target = written_set(tmp_path), tmp_path / "report.html"
-
-    def write() -> str:
-        decision = Decision("NOT_EVALUATED", "no gate was found")
-        write_html(
-            target,
-            decision=decision,
-            verdicts=[],
-            engine={},
-            counts={},
-            command="pytest",
-            shared=tmp_path,
-            evalsets={"q": file},
-        )
-        return target.read_text(encoding="utf-8")
-
-    assert "NOT_EVALUATED" in write()
+def test_without_a_stage_or_with_a_broken_eval_set_there_is_a_page(tmp_path: Path) -> None:
+    file, decision = written_set(tmp_path), Decision("NOT_EVALUATED", "no gate was found")
+    assert "NOT_EVALUATED" in page_text(ended(decision, tmp_path, file))
     shared_stage(tmp_path, lambda: StageResult({"q": {"candidate": {}}}))
     file.write_text("version: 1\n", encoding="utf-8")
-    assert "The examples of q are not listed" in write()
+    assert "The examples of q are not listed" in page_text(ended(decision, tmp_path, file))
 
 
 def test_read_stage_gives_nothing_for_a_stage_that_failed(tmp_path: Path) -> None:

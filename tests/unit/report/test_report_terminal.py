@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from pytest_ftgate.answers.stage import Progress
 from pytest_ftgate.gates.decision import Decision
 from pytest_ftgate.gates.given import error_verdict
+from pytest_ftgate.report.progress import progress_line
+from pytest_ftgate.report.run_report import decision_line
 from pytest_ftgate.report.terminal import (
     TABLE_HEADERS,
     counts_line,
-    decision_line,
     end_mark_sentences,
     explain,
     gate_table,
     identity_lines,
-    progress_line,
 )
 from pytest_ftgate.results import Verdict
 
