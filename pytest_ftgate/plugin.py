@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from pytest_ftgate.answers.engine.protocol import Engine
     from pytest_ftgate.answers.stage import StageResult
     from pytest_ftgate.evalset.types import EvalSet, GateSpec
+    from pytest_ftgate.gates.asserting import Results
     from pytest_ftgate.gates.overlap import Overlaps
     from pytest_ftgate.model.identity import Candidate
     from pytest_ftgate.results import Verdict
     from pytest_ftgate.run import for_gates, for_plugin
     from pytest_ftgate.run.controller import Controller
+    from pytest_ftgate.run.own_tests import Marked
     from pytest_ftgate.run.session import Session
 else:
     for_gates, for_plugin = Late("pytest_ftgate.run.for_gates"), Late("pytest_ftgate.run.for_plugin")
@@ -35,6 +37,7 @@ EVALSET_SUFFIX = ".eval.yaml"
 INFORMATION = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
 """Options of pytest that only print something."""
 NEEDS_MODEL = "needs --ft-model=DIR"
+MARKER = "ft_evalset(path): `ft_results` holds the answers to this eval set; path is relative to the root directory"
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 CONTROLLER: pytest.StashKey[Controller] = pytest.StashKey()
 SHARED: pytest.StashKey[Path] = pytest.StashKey()
@@ -51,6 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)  # after xdist has made its workers' input
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
     if not _asks_to_judge(config):
         return
     try:
@@ -166,30 +170,56 @@ def check_gate(ft_verdict: Verdict) -> None:
         pytest.fail(for_gates.explain(ft_verdict), pytrace=False)
 
 
+def _session(config: pytest.Config) -> Session:
+    """The session; a test that asks for what judges is skipped, as gates are, where nothing is judged."""
+    if SESSION not in config.stash:
+        pytest.skip(NEEDS_MODEL)
+    return config.stash[SESSION]
+
+
 @pytest.fixture(scope="session")
 def ft_candidate(pytestconfig: pytest.Config) -> Candidate:
     """What is judged: its directory, its base and their digests. For engines of your own."""
-    candidate = pytestconfig.stash[SESSION].candidate
+    candidate = _session(pytestconfig).candidate
     candidate.check_unchanged()  # hashed before an engine loads it
     return candidate
 
 
 @pytest.fixture(scope="session")
 def ft_engine(pytestconfig: pytest.Config) -> Engine:
-    """What generates answers. Override it in a conftest.py to plug in anything with the same methods.
-
-    No model ships by answers of unknown origin: `describe()` has to hold what `ft_candidate.describe()` does.
-    """
-    return pytestconfig.stash[SESSION].make_engine()
+    """What generates answers; override it in a conftest.py. `describe()` must hold what that of ft_candidate does."""
+    return _session(pytestconfig).make_engine()
 
 
 @pytest.fixture(scope="session")
-def ft_stage(request: pytest.FixtureRequest, ft_engine: Engine, ft_overlaps: Overlaps) -> StageResult:
-    """Every answer that the selected gates need, generated once for all workers."""
-    config, gates = request.config, _gates_of(request.session.items)
-    shared = config.stash[SHARED]
-    report = for_gates.progress_for(config, shared)
-    return for_gates.run_stage(config.stash[SESSION], gates, ft_engine, ft_overlaps, shared, report)
+def ft_results(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Mapping[str, Results]:
+    """Name of an eval set -> what candidate and references answered, for tests marked with `ft_evalset`.
+
+    `ft_results["tickets"].where(topic="refund")`; the assert_* functions decide about them as gates do (docs/api.md).
+    """
+    session, answered = _session(request.config), request.getfixturevalue
+    try:
+        made = answered("ft_marked"), answered("ft_stage")
+        return for_gates.results_of(session, *made, ft_overlaps, request.config.stash[SHARED])
+    except for_plugin.FtgateError as error:
+        pytest.fail(f"ERROR ft_results: {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def ft_marked(request: pytest.FixtureRequest) -> Marked:
+    """The eval sets that the selected tests name with `ft_evalset`."""
+    marks = (mark.args for item in request.session.items for mark in item.iter_markers("ft_evalset"))
+    return for_gates.marked_sets(_session(request.config), marks)
+
+
+@pytest.fixture(scope="session")
+def ft_stage(
+    request: pytest.FixtureRequest, ft_engine: Engine, ft_overlaps: Overlaps, ft_marked: Marked
+) -> StageResult:
+    """Every answer that the selected gates and marked tests need, generated once for all workers."""
+    config, gates, shared = request.config, _gates_of(request.session.items), request.config.stash[SHARED]
+    report, whole = for_gates.progress_for(config, shared), () if ft_marked.problems else ft_marked.evalsets
+    return for_gates.run_stage(_session(config), gates, ft_engine, ft_overlaps, shared, report, whole=whole)
 
 
 def _gates_of(items: Iterable[pytest.Item]) -> list[tuple[EvalSet, GateSpec]]:
@@ -199,7 +229,7 @@ def _gates_of(items: Iterable[pytest.Item]) -> list[tuple[EvalSet, GateSpec]]:
 @pytest.fixture(scope="session")
 def ft_overlaps(pytestconfig: pytest.Config) -> Overlaps:
     """What the training data and the eval sets share; searched when a gate asks."""
-    return for_gates.Overlaps(pytestconfig.stash[SESSION].candidate)
+    return for_gates.Overlaps(_session(pytestconfig).candidate)
 
 
 @pytest.fixture
@@ -226,6 +256,18 @@ def ft_verdict(request: pytest.FixtureRequest, ft_overlaps: Overlaps) -> Verdict
     if verdict.outcome in ("ERROR", "INCONCLUSIVE"):
         pytest.fail(for_gates.explain(verdict), pytrace=False)
     return verdict
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test of the user's own that could not judge is an error, and no failure: its report says so as setup's do."""
+    report = yield
+    raised = call.excinfo.value if call.when == "call" and call.excinfo else None
+    if raised and "ft_results" in vars(item).get("fixturenames", ()) and isinstance(raised, for_plugin.FtgateError):
+        report.when, report.longrepr = "setup", f"ERROR {item.name}: {raised}"
+    return report
 
 
 class ControllerHooks:

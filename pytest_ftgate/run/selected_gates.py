@@ -67,15 +67,19 @@ def run_stage(
     overlaps: Overlaps,
     shared: Path,
     report: Callable[[Progress], None],
+    *,
+    whole: Sequence[EvalSet] = (),
 ) -> StageResult:
-    """Every answer that `gates` need; computed by the first process, read by the others. Raises FtgateError."""
+    """Every answer that `gates` need; computed by the first process, read by the others. Raises FtgateError.
 
+    `whole`: eval sets that users' own tests read: all gates of them, selected or not, and every example.
+    """
     levels: dict[str, Levels] = {}
-    scores = Scores()
+    scores, read_by_tests = Scores(), {evalset.name for evalset in whole}
 
     def stopping(evalset: EvalSet, judged: list[GateSpec]) -> Stopping | None:
         # Where asking ended would tell how many were right, and a sealed set shows nothing but its verdict.
-        if session.all_answers or evalset.attempts.feedback == "sealed":
+        if session.all_answers or evalset.name in read_by_tests or evalset.attempts.feedback == "sealed":
             return None
         return stopping_for(evalset, judged, levels[evalset.name], overlaps.leaked, scores)
 
@@ -87,6 +91,9 @@ def run_stage(
             needed = needs_answers(evalset, gate, left.alpha, judge_hopeless=session.judge_hopeless)
             if needed or session.subset.is_part:  # its answers are what a part is asked for
                 chosen.append((evalset, gate))
+        for asked in map(session.subset.of, map(session.held, whole)):
+            there = {gate.kind for evalset, gate in chosen if evalset.name == asked.name}
+            chosen += [(asked, gate) for gate in asked.gates if gate.row.asks_model and gate.kind not in there]
         work = work_for(chosen, corroborate=session.corroborate, stopping=stopping)
         with warnings.catch_warnings():
             # Those of torch and its kin are not the user's, and `filterwarnings = error` would make them an end.
