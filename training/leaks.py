@@ -8,6 +8,7 @@ from pytest_ftgate.evalset.loader import load_evalset
 from pytest_ftgate.evalset.types import EvalSet
 from pytest_ftgate.files.problems import InputError, Problem, TrainingDataError
 from pytest_ftgate.files.wording import listed, shown
+from pytest_ftgate.rows.overlap import Item, OverlapOptions, find_overlaps, items_of
 from training.config import TrainingConfig
 from training.data import Mix
 
@@ -18,8 +19,6 @@ def dev_warnings(mix: Mix) -> list[str]:
     """Dev rows that training rows repeat: the loss on them would fall with what is learnt by heart."""
     if not mix.dev:
         return []
-    from pytest_ftgate.rows.overlap import Item, OverlapOptions, find_overlaps
-
     items = [Item(str(i), row.input, row.output) for i, row in enumerate(mix.dev)]
     report = find_overlaps(items, mix.rows, options=OverlapOptions(rephrase=False, pseudo_examples=0))
     leaked = {int(finding.example_id): finding for finding in report.leaks}
@@ -48,8 +47,6 @@ def leak_warnings(evalsets: Sequence[EvalSet], mix: Mix) -> list[str]:
 
     A warning, not an error: the gate decides. Raises TrainingDataError where a row cannot be read.
     """
-    from pytest_ftgate.rows.overlap import find_overlaps, items_of
-
     warnings = []
     for evalset in evalsets:
         try:
