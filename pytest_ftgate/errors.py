@@ -1,4 +1,4 @@
-"""What can stop a judgement. None of these is a wrong answer: a gate that meets one reports ERROR, never PASS or FAIL.
+"""Errors that stop a judgement. None is a wrong answer: a gate that meets one reports ERROR, never PASS or FAIL.
 
     FtgateError        could not judge; carries what happened and what to do
       +- EngineError     a model could not be loaded or did not generate

@@ -1,4 +1,4 @@
-"""What comes out of judging a model: frozen dataclasses, standard library only."""
+"""Results of judging a model: frozen dataclasses, standard library only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Generation:
     """One model answer to one prompt. Text is untrusted: it reaches people only through report/sanitise.py."""
 
     text: str
-    """Decoded answer, special tokens and stop string removed; "" on error."""
+    """Decoded answer, special tokens and stop string removed. Empty on error."""
     token_ids: tuple[int, ...]
     """New tokens only, the end mark included where the model wrote one; () where the engine does not tell them."""
     finish_reason: FinishReason
@@ -26,7 +26,7 @@ class Generation:
     label_logprobs: Mapping[str, float] | None = None
     """Sum of log-probabilities (nats) of each label's tokens, where a scorer asked for them."""
     error: str = ""
-    """Why nothing was obtained, in one sentence; "" unless finish_reason is `error`."""
+    """Why nothing was obtained, in one sentence. Empty unless finish_reason is `error`."""
     new_tokens: int | None = None
     """Tokens of the answer: of `token_ids`, where these are given; None where the engine does not count them."""
 
@@ -66,7 +66,7 @@ class FormatCheck:
     lenient: bool
     """The first JSON found, fences and a reasoning block stripped, obeys: shown beside it."""
     explanation: str
-    """What was violated, in a few words; holds no model text. "" if strict."""
+    """What was violated, in a few words; holds no model text. Empty if strict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class SliceResult:
     """As Verdict.value: the rate, or the difference to `reference`; None where nothing could be measured."""
     interval: tuple[float, float] | None
     reference: str
-    """The reference hardest to beat here, or the one that a FAIL was proven against; "" for a floor."""
+    """The reference hardest to beat here, or the one that a FAIL was proven against. Empty for a floor."""
     bound: float
     """Its own bound, or the gate's: the floor, or delta0."""
     required: bool
@@ -139,7 +139,7 @@ class Verdict:
     summary: str
     """One sentence: what was measured, on how many, against what. No model text."""
     fix: str
-    """What to do next; "" on PASS."""
+    """What to do next. Empty on PASS."""
     n: int
     """Units judged: examples, or clusters where the eval set names a cluster."""
     value: float | None

@@ -1,4 +1,4 @@
-"""What a JSON Schema cannot say of a training file: keys that are each right, and do not go together."""
+"""Finds keys of a training file that are each right and do not go together. A JSON Schema cannot say this."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run computes on, and whether the run can fit on it."""
+"""Chooses the device of a run, and checks that the run can fit on it."""
 
 from __future__ import annotations
 

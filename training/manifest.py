@@ -1,4 +1,4 @@
-"""What goes into `ftgate.json`: paths relative to the adapter, digests of the base, versions of the libraries."""
+"""Writes `ftgate.json`: paths relative to the adapter, digests of the base, versions of the libraries."""
 
 from __future__ import annotations
 

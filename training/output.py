@@ -1,4 +1,4 @@
-"""What a run leaves behind: written below `OUTPUT.partial`, given its name at the end, the manifest last."""
+"""Writes the output of a run below `OUTPUT.partial`; it gets its name at the end, the manifest last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be known in seconds, before a model is loaded: errors stop the run, warnings stay in `ftgate.json`."""
+"""The pre-flight: checks before a model is loaded. Errors stop the run; warnings stay in `ftgate.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the verbs that ask a base have in common: options, values, and where `.ftgate` lies. Standard library only."""
+"""Options and helpers that several verbs share. Standard library only."""
 
 from __future__ import annotations
 

@@ -49,11 +49,11 @@ class Row:
     noise: Noise | None = None
     """What `pytest-ftgate calibrate` measured on these examples."""
     slices: str = ""
-    """Why a slice with a bound of its own keeps the gate from passing; "" where none does."""
+    """Why a slice with a bound of its own keeps the gate from passing. Empty where none does."""
 
     @property
     def why_not(self) -> str:
-        """Why the gate cannot pass; "" where it can."""
+        """Why the gate cannot pass. Empty where it can."""
         return why_not(self.question) or self.slices
 
 

@@ -1,1 +1,1 @@
-"""What a model is asked: eval-set files, read and checked."""
+"""Eval sets: files that say what a model is asked, read and checked."""

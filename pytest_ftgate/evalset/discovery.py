@@ -1,4 +1,4 @@
-"""Which gates a run must judge: those on disk under the paths that pytest was given, whatever was selected of them."""
+"""Finds the eval-set files that a run must judge: all on disk under the given paths, not only the selected ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is collected while one eval-set file is read."""
+"""Collects values and problems while one eval-set file is read."""
 
 from __future__ import annotations
 

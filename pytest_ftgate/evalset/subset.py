@@ -31,7 +31,7 @@ class Subset:
 
     @property
     def because(self) -> str:
-        """Why the run is one of a part, for the run verdict; "" where it is not."""
+        """Why the run is one of a part, for the run verdict. Empty where it is not."""
         if self.cases:
             return f"only the examples of --ft-case were asked ({listed(self.cases, limit=4)}); a subset never ships"
         if self.limit is not None:

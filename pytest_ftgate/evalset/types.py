@@ -1,4 +1,4 @@
-"""What a model is asked: frozen dataclasses, standard library only.
+"""Types of an eval set: frozen dataclasses, standard library only.
 
 Names follow one rule: YAML key = field = report key = word in the docs.
 """

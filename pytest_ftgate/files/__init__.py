@@ -1,1 +1,1 @@
-"""What people wrote, read strictly; what nobody may trust, shown safely."""
+"""Reads files that people wrote, strictly, and shows untrusted text safely."""

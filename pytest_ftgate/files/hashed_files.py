@@ -45,7 +45,7 @@ class Hashed:
         return cls(directory, patterns, digest(), files, folders)
 
     def changed(self, *, folders: bool = False) -> str:
-        """Name of a file that is not the one that was hashed, also if it only was touched; "" where all are.
+        """Name of a file that is not the one that was hashed, also if it only was touched. Empty where all are.
 
         `folders`: a folder in which anything came, went or was renamed, or that was moved, counts as well: a file that
         was there for a moment leaves no other trace.

@@ -28,7 +28,7 @@ class OwnKey:
 
     secret: bytes | None = field(repr=False)
     why: str = ""
-    """Why nothing can be authenticated here; "" where it can."""
+    """Why nothing can be authenticated here. Empty where it can."""
 
 
 def own_key(workspace: Path, environ: Mapping[str, str] = os.environ) -> OwnKey:

@@ -1,4 +1,4 @@
-"""What is wrong with an input file: where, what was expected, what was found, and the fix.
+"""Problems of input files: where, what was expected, what was found, and the fix.
 
 InputError          one or more Problems in files that a user wrote
   +- EvalSetError   an eval-set file or the files that it names

@@ -1,4 +1,4 @@
-"""How problems name files, keys and values: short, printable, one line. File text is untrusted."""
+"""Formats file names, keys and values for messages: short, printable, one line. File text is untrusted."""
 
 from __future__ import annotations
 

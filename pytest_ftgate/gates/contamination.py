@@ -1,4 +1,4 @@
-"""What leaked examples do to the other gates: scores on all, clean and leaked examples. Pure.
+"""Judges the other gates again without leaked examples: scores on all, clean and leaked examples. Pure.
 
 A gate that passes with the leaked examples and does not without them was passed by memory: that is a FAIL.
 """

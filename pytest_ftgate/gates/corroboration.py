@@ -1,4 +1,4 @@
-"""Does the candidate itself know the leaked examples better than the clean ones? Advisory, and pure.
+"""Compares how well the candidate knows leaked and clean examples. Advisory, and pure.
 
 delta = mean log p(reference answer | prompt) of the candidate minus that of the base, teacher-forced on the exact
 prompt of the eval set. Clean examples of the same set are the null: same distribution, not trained on. A missing signal

@@ -1,4 +1,4 @@
-"""Whether the answers still to come can change what a gate decides. Pure; knows no model and no stage.
+"""Decides whether the answers still to come can change what a gate decides. Pure; knows no model and no stage.
 
 Curtailment (always on). Let S be what a gate decides when all n examples are answered. For 0/1 scores of independent
 examples S depends on counts alone, and it only rises (FAIL < INCONCLUSIVE < PASS) with right answers: the binomial
@@ -36,7 +36,7 @@ from pytest_ftgate.scoring.kept import Scores
 
 
 def cannot_stop(evalset: EvalSet, gates: Sequence[GateSpec]) -> str:
-    """Why these gates need every example answered, in a few words; "" where the proof above covers them."""
+    """Why these gates need every example answered, in a few words. Empty where the proof above covers them."""
     if evalset.slices:
         return "slices"
     if measured := [gate.kind for gate in gates if gate.row.asks_model and gate.row.test is None]:
@@ -81,7 +81,7 @@ class _Count:
     """One thing that a gate tests, counted over the examples answered, in their order."""
 
     name: str
-    """Reference; "" for a rate."""
+    """Reference. Empty for a rate."""
     ups: tuple[int, ...]
     """1 for each example answered that speaks for the candidate (right; gained), else 0."""
     downs: tuple[int, ...]

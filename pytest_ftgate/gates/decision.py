@@ -39,15 +39,15 @@ class RunFacts:
     other_failures: int = 0
     """Failed tests that are not gates."""
     partial_because: str = ""
-    """Why this is a subset by itself (an eval set that the policy names was left out); "" if it is not."""
+    """Why this is a subset by itself (an eval set that the policy names was left out). Empty if it is not."""
     only_part: str = ""
-    """Why gates were judged on a part of their examples, which makes them information; "" if they were not."""
+    """Why gates were judged on a part of their examples, which makes them information. Empty if they were not."""
     unmet: Sequence[str] = ()
     """Rules of the policy that this run broke or did not evaluate."""
     waived: Sequence[str] = ()
     """Gates among `verdicts` that count as passed without having been judged, which the policy allows."""
     unproven: str = ""
-    """Why it is not known that the answers came from the candidate; "" if it is."""
+    """Why it is not known that the answers came from the candidate. Empty if it is."""
 
 
 def decide(facts: RunFacts) -> Decision:

@@ -1,4 +1,4 @@
-"""Why a gate could not decide, and how many examples would let it. Pure."""
+"""Says why a gate could not decide, and how many examples would let it. Pure."""
 
 from __future__ import annotations
 

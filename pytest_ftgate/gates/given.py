@@ -1,4 +1,4 @@
-"""What a gate is judged from, and what every kind of gate shares."""
+"""The input of a gate, and what all kinds of gates share."""
 
 from __future__ import annotations
 

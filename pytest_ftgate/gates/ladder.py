@@ -1,4 +1,4 @@
-"""Is there anything left to train for? The rungs of a prompted base, and one of four answers. Pure."""
+"""The ladder: scores of a prompted base, rung by rung, and one of four answers. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a difference between two models is pure noise: the base against itself, run in another way. Pure + file.
+"""Measured noise: how often the base differs from itself, run in another way. Pure, and one file.
 
 Greedy answers depend on batch size and dtype, since floating-point sums do. Any flip rate below the one measured here
 is not evidence of forgetting; it is also the flip rate to plan eval sets with.

@@ -27,7 +27,7 @@ class Settled:
 
     outcome: Outcome
     bounds: Mapping[str, Bounds]
-    """Reference -> Bounds; "" for a rate."""
+    """Reference -> Bounds. Empty for a rate."""
     after: int
     """Examples of the recorded order that early stopping needed; all of them where it did not decide."""
     early: bool = False

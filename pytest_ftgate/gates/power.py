@@ -101,7 +101,7 @@ class Question:
 
     @property
     def least(self) -> str:
-        """What the least passing outcome looks like, in a few words; "" where it depends on more than counts."""
+        """What the least passing outcome looks like, in a few words. Empty where it depends on more than counts."""
         if not self.exact:
             return ""
         if self.test == "floor":
@@ -114,7 +114,7 @@ class Question:
 
     @property
     def certifiable(self) -> str:
-        """The strictest bound that the best outcome certifies; "" for a gain, where that depends on the baseline."""
+        """The strictest bound that the best outcome certifies. Empty for a gain, where that depends on the baseline."""
         margin = stats.smallest_margin(self.n, alpha=self.alpha)
         if self.test == "floor":
             return f"{math.floor(1000.0 * (1.0 - margin)) / 10.0:.1f}%"
@@ -192,7 +192,7 @@ def _percent(share: float) -> str:
 
 
 def why_not(question: Question) -> str:
-    """Why the gate cannot pass, with what it would need; "" where it can."""
+    """Why the gate cannot pass, with what it would need. Empty where it can."""
     q = question
     if q.can_pass:
         return ""
@@ -207,7 +207,7 @@ def why_not(question: Question) -> str:
 
 
 def slices_too_small(evalset: EvalSet, gate: GateSpec, alpha: float) -> str:
-    """Why a slice with a bound of its own keeps the gate from passing whatever is answered; "" where none does."""
+    """Why a slice with a bound of its own keeps the gate from passing whatever is answered. Empty where none does."""
     clustered = any(cluster is not None for cluster in clusters_of(evalset))
     if evalset.rigor == "approx" and (clustered or (gate.row.scores and is_graded(evalset.scorer))):
         return ""  # Student's t sets no such limit
@@ -328,7 +328,7 @@ def warnings_before(
 
 
 def _met_by_a_guess(evalset: EvalSet, gate: GateSpec) -> str:
-    """That one answer to every question reaches the floor; "" where it does not, or nothing is known of answers."""
+    """That one answer to every question reaches the floor. Empty where it does not, or nothing is known of answers."""
     targets = [target_text(e.target) for e in evalset.examples if e.target is not None]
     if gate.kind != "accuracy" or not targets:
         return ""
@@ -343,7 +343,7 @@ def _met_by_a_guess(evalset: EvalSet, gate: GateSpec) -> str:
 
 
 def _unlikely(question: Question, assumed: Assumed) -> str:
-    """Why a gate that can pass hardly will; "" where its chance is fair, or not known."""
+    """Why a gate that can pass hardly will. Empty where its chance is fair, or not known."""
     q = question
     if q.test == "non_inferiority" and not q.exact:
         needed = q.needed_at_best

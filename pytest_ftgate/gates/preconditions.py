@@ -1,4 +1,4 @@
-"""Whether the scorer and the format check of an eval set can be built: asked before a model is loaded."""
+"""Checks an eval set before a model is loaded: its scorer, its format check, its questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gate says of each slice of its eval set, and what slices with bounds of their own do to it. Pure.
+"""Judges each slice of an eval set. A slice with a bound of its own is part of its gate. Pure.
 
 A bound of its own is a requirement: the gate passes only where every such slice is certified at alpha (a further
 intersection, so nothing is corrected), and fails where one is proven to miss it. That is a union, so its p-values are
@@ -30,7 +30,7 @@ class Measured:
     """One slice against one bound: a floor, or a margin to one reference."""
 
     reference: str
-    """As in Comparison; "" for a floor."""
+    """As in Comparison. Empty for a floor."""
     n: int
     """Units: examples, clusters or distinct questions."""
     value: float

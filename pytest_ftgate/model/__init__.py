@@ -1,1 +1,1 @@
-"""What is judged: a directory, its base, digests, and ftgate.json."""
+"""The model that is judged: its directory, its base, digests, and ftgate.json."""

@@ -63,7 +63,7 @@ def counted_files(directory: Path) -> list[str]:
 
 
 def name_problem(name: str) -> str:
-    """Why a receipt does not speak of a file of this name; "" if it does."""
+    """Why a receipt does not speak of a file of this name. Empty if it does."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

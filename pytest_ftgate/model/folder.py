@@ -1,4 +1,4 @@
-"""What lies in a model's directory, before anything is hashed or parsed: pointers, sizes, which weights, what else.
+"""Looks at a model's directory before anything is hashed or parsed: pointers, sizes, weights, other files.
 
 All of it costs a listing and a few bytes of each file. Standard library only.
 """

@@ -1,4 +1,4 @@
-"""What exactly is being judged: static checks of files, before torch or peft see them. Standard library only.
+"""Establishes what is judged: static checks of files, before torch or peft see them. Standard library only.
 
 An adapter directory is untrusted input next to code, and peft falls back to the network for a path that does not
 exist; so everything is resolved to existing local files first, and what cannot be judged is refused with the fix.
@@ -55,7 +55,7 @@ class Candidate:
     notes: tuple[str, ...] = ()
     """What is odd about its files and does not keep it from being judged, one printable sentence each."""
     named_base: str = ""
-    """Another base than this one, which the adapter's own config names; "" where it names this one, or none."""
+    """Another base than this one, which the adapter's own config names. Empty where it names this one, or none."""
 
     def read_base(self) -> dict[str, str]:
         """File name -> sha256 of the base directory, as it is now. Raises OSError."""

@@ -1,1 +1,1 @@
-"""How verdicts reach people; every text that a model or a data set wrote passes `sanitise` on its way."""
+"""Reports of a run. Every text that a model or a data set wrote passes `sanitise` on its way."""

@@ -1,4 +1,4 @@
-"""What a report is made from: one run, its gates, and every example with what each System answered."""
+"""The data of the HTML report: one run, its gates, and every example with the answer of each System."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class ExampleRow:
     prompt: tuple[tuple[str, str], ...]
     """(role, text) of each turn that the candidate was sent; role is "text" for a completion model."""
     reference: str
-    """The reference answer as text; "" where there is none."""
+    """The reference answer as text. Empty where there is none."""
     answers: tuple[Answer, ...]
     """Candidate first, then the references in the order of the eval set."""
     violation: str = ""
-    """How the candidate's answer breaks the format gate; "" if it obeys, or if there is no such gate."""
+    """How the candidate's answer breaks the format gate. Empty if it obeys, or if there is no such gate."""
 
     @property
     def candidate(self) -> Answer:

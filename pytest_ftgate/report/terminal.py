@@ -1,4 +1,4 @@
-"""What people read in a terminal: tables and sentences, plain text. Model text comes through sanitise only."""
+"""Tables and sentences for the terminal, as plain text. Model text comes through sanitise only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def gate_table(verdicts: Sequence[Verdict]) -> str:
 
 
 def slice_table(verdicts: Sequence[Verdict]) -> str:
-    """One line per gate and slice, those that keep a gate from passing first; "" where there is no slice."""
+    """One line per gate and slice, those that keep a gate from passing first. Empty where there is no slice."""
     rows: list[list[str]] = []
     left_out = 0
     for verdict in verdicts:
@@ -173,7 +173,7 @@ def _rows(verdict: Verdict) -> list[list[str]]:
 
 
 def _needs(verdict: Verdict) -> str:
-    """The bound of a gate on answers, also of one that was not judged; "" where there is none."""
+    """The bound of a gate on answers, also of one that was not judged. Empty where there is none."""
     if verdict.bound is None:
         return ""
     forms = {"leaks": "", "share": ">= {:g}", "difference": "> {:+g}", "ratio": "<= {:g}"}

@@ -67,7 +67,7 @@ class Rhythm:
         self._said: Progress | None = None
 
     def line(self, progress: Progress | None, now: float) -> str:
-        """What to say `now` (seconds); "" for nothing."""
+        """What to say `now` (seconds). Empty for nothing."""
         if progress is None:
             return ""
         if self._due is None:

@@ -1,1 +1,1 @@
-"""What a model learned from: training rows, how they are split, and whether they overlap an eval set."""
+"""Training rows: how they are read and split, and whether they overlap an eval set."""

@@ -37,7 +37,7 @@ _MARK = re.compile(r"(?<!\d)[.,:;!?\u2026'\"\u2018-\u201f`]+|[.,:;!?\u2026'\"\u2
 def groups_of_copies(questions: Sequence[str], answers: Sequence[str]) -> tuple[int, ...]:
     """For each question the place of the first one that it is a copy of; its own where it is none.
 
-    `answers`: the reference of each, as text; "" where there is none. Raises ValueError where the lengths differ.
+    `answers`: the reference of each, as text. Empty where there is none. Raises ValueError where the lengths differ.
     """
     if len(questions) != len(answers):
         raise ValueError(f"expected as many answers as questions, found {len(answers)} and {len(questions)}")

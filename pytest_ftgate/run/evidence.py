@@ -1,4 +1,4 @@
-"""What exactly was judged: bytes before and after, eval sets as they were read; and the receipt that says so."""
+"""Evidence of a run: bytes before and after, eval sets as they were read, and the receipt."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Proof:
             self._contradicted.add(facts["name"])
 
     def objection(self) -> str:
-        """Why no verdict of this run is about what lies on disk; "" where it is."""
+        """Why no verdict of this run is about what lies on disk. Empty where it is."""
         if self._before is None:
             return ""
         try:
@@ -68,7 +68,7 @@ class Proof:
         return ""
 
     def unproven(self, engine: Mapping[str, Json], verdicts: Collection[Verdict]) -> str:
-        """Why it is not known that the answers came from the candidate; "" where it is, or where there were none."""
+        """Why it is not known that the answers came from the candidate. Empty where it is, or where there were none."""
         # A gate that cannot pass with what is left of alpha asks no model.
         refused = {v.gate for v in verdicts if v.reason == "CANNOT_PASS_AT_N" and v.value is None}
         asked = any(KINDS[v.kind].asks_model and v.gate not in refused for v in verdicts)

@@ -1,4 +1,4 @@
-"""Which configuration file pytest reads, and whether it read the one that the user sees."""
+"""Finds the configuration file that pytest reads, and checks that it is the one the user sees."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def check_looks(subset: Subset, paths: Sequence[Path], *, spend: bool, written: 
 
 
 def _cost(path: Path, subset: Subset) -> str:
-    """`tickets (sealed, spend: harmonic)`; "" where a look is free, or none of its examples is asked."""
+    """`tickets (sealed, spend: harmonic)`. Empty where a look is free, or none of its examples is asked."""
     header = read_header(path)
     terms = ["sealed"] * (header.attempts.feedback == "sealed")
     if header.attempts.spend != "none":

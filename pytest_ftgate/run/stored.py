@@ -1,4 +1,4 @@
-"""Which stored answers a run may use: those that its policy allows, and that this user stored."""
+"""Decides which stored answers a run may use: those that its policy allows, and that this user stored."""
 
 from __future__ import annotations
 

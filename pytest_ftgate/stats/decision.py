@@ -1,4 +1,4 @@
-"""From p-values to a verdict: three values for a gate, one reason where it could not judge, Holm for a family.
+"""Turns p-values into a verdict: three values for a gate, one reason where it could not judge, Holm for a family.
 
 A run ships only if every gate passes its own test at alpha (intersection-union test, Berger 1982): no correction is
 needed for that. Hard failures are a union: they, and slices, are corrected by Holm.

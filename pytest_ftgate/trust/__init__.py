@@ -1,1 +1,1 @@
-"""What makes a verdict worth believing: policy, attempts, receipt."""
+"""Policy, attempts and receipt: the reasons to believe a verdict."""

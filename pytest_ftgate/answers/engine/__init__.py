@@ -1,1 +1,1 @@
-"""Where answers come from. `protocol` says what an engine is; `hf` is the one file that imports torch."""
+"""Engines: they answer prompts. `protocol` says what an engine is. Only this folder and training import torch."""

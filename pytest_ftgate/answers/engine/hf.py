@@ -65,7 +65,7 @@ class HFEngine:
         self._candidate, self._settings = candidate, settings
         self._loaded: hf_load.Sides | None = None
         self._unshared = ""
-        """Why prefixes are not shared; "" where they are."""
+        """Why prefixes are not shared. Empty where they are."""
         self._prefix = PrefixStore()
         self._size, self._halvings = settings.batch_size, 0
         self._encoded: dict[tuple[AnyPrompt, bool], Tokens] = {}

@@ -1,4 +1,4 @@
-"""From prompts to token ids, and from new tokens to a Generation: what does not depend on how tokens are made."""
+"""Turns prompts into token ids, and new tokens into a Generation."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def context_limit(model: Any) -> int:
 
 
 def cannot_be_asked(request: TokenRequest, labels: Sequence[Tokens], limit: int) -> str:
-    """Why this prompt gets no answer, in one sentence; "" where it does. Nothing is ever cut to fit."""
+    """Why this prompt gets no answer, in one sentence. Empty where it does. Nothing is ever cut to fit."""
     tokens, longest = len(request.token_ids), max(map(len, labels), default=0)
     if not tokens:
         return "the prompt is empty: it has no token to go on from"

@@ -44,7 +44,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 def free_now(device: Any) -> str:
-    """` (1.50 of 79.10 GiB free)`; "" on devices that do not say, or cannot any more."""
+    """` (1.50 of 79.10 GiB free)`. Empty on devices that do not say, or cannot any more."""
     import torch
 
     if device.type != "cuda":

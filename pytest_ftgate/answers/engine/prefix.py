@@ -1,4 +1,4 @@
-"""Which prompts begin alike, so that what they share is computed once. Pure: token ids in, groups out."""
+"""Groups prompts that begin alike, so that the shared part is computed once. Pure: token ids in, groups out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine is: anything that answers prompts, greedily, as candidate or as base. Standard library only."""
+"""The engine protocol: answers prompts greedily, as candidate or as base. Standard library only."""
 
 from __future__ import annotations
 

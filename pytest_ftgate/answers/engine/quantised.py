@@ -17,7 +17,7 @@ def form_of(model: Any) -> str:
 
 
 def _form(layer: Any) -> str:
-    """Of one layer; "" where it holds plain numbers. By the name of its class: its library need not be installed."""
+    """Of one layer. Empty where it holds plain numbers. By the name of its class: its library need not be installed."""
     weight = getattr(layer, "weight", None)
     kind = type(weight).__name__
     if kind == "Params4bit":

@@ -55,7 +55,7 @@ ENGINES: Mapping[str, EngineRow] = {
 
 
 def missing_libraries(name: str) -> str:
-    """What an engine that comes with the package lacks, and how to get it, in one sentence; "" for nothing."""
+    """What an engine that comes with the package lacks, and how to get it, in one sentence. Empty for nothing."""
     row = ENGINES.get(name)
     missing = [library for library in row.needs if find_spec(library) is None] if row else []
     if row is None or not missing:

@@ -1,4 +1,4 @@
-"""Can this model be answered on a shared prefix? What its configuration says, then a try against plain forwards."""
+"""Checks whether a model can answer on a shared prefix: its configuration first, then a try against plain forwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether two answers say the same."""
+"""Compares two answers: do they say the same?"""
 
 from __future__ import annotations
 

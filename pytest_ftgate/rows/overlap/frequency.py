@@ -1,4 +1,4 @@
-"""How common each 3-gram of the eval set is: in other examples, and in a sample of the training rows.
+"""Counts how common each 3-gram of the eval set is, in other examples and in a sample of the training rows.
 
 The sample is chosen by the content of the rows, never by their position, and what is counted are distinct texts: so
 the counts do not depend on the order of the rows, and a leak copied k times counts once, like any other text.

@@ -1,4 +1,4 @@
-"""Whether an overlap report is more than a gate allows."""
+"""Compares an overlap report with the bound of a gate."""
 
 from __future__ import annotations
 

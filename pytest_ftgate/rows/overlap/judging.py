@@ -1,4 +1,4 @@
-"""From what a scan kept to findings: the strongest candidate of each Doc, aligned and classified."""
+"""Turns the candidates of a scan into findings: the strongest of each Doc, aligned and classified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which Docs hold a feature (a 3-gram, a stem), with a weight; and what each text shares with each Doc."""
+"""Postings: the Docs that hold a feature (a 3-gram, a stem), with a weight, and what each text shares with each Doc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a check is, and how long it will take."""
+"""Progress of an overlap check: how far it is, and how long it will take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an overlap check found: frozen dataclasses, and the JSON that other tools read."""
+"""The result of an overlap check: frozen dataclasses, and the JSON that other tools read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a candidate to a class: align it with the Doc, and say what the alignment means.
+"""Classifies a candidate: align it with the Doc, and say what the alignment means.
 
 The rules, first that applies (`own` tokens are those that are not boilerplate):
  1. less than 60 % of the own tokens found: `context` (20 own tokens in one run), `partial` (13), or nothing
@@ -166,7 +166,7 @@ def _content_replaced(ours: Reference, alignment: Alignment) -> bool:
 
 
 def _filled_otherwise(ours: Reference, found: Bools) -> str:
-    """Why this is another fill of the same template; "" if it is not.
+    """Why this is another fill of the same template. Empty if it is not.
 
     Edits hit all tokens alike; another fill changes slots (or numbers) and leaves the rest. So what agrees less than
     the bound is only taken for a fill if it also agrees clearly less than the other tokens do.

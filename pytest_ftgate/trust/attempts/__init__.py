@@ -1,1 +1,1 @@
-"""Which attempt on its examples a candidate is, and which error rate is left for it."""
+"""Attempts: how often models were judged on the same examples, and the error rate that is left."""

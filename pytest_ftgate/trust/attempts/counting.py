@@ -1,4 +1,4 @@
-"""Which attempt on its examples a candidate is, and the error rate that is left for it. Pure.
+"""Counts attempts on the same examples, and shares the error rate among them. Pure.
 
 Judged again and again on the same examples, some unfit model passes by luck: at alpha each, one of k with up to
 k * alpha. Where a candidate depends on earlier ones through their verdicts alone (`feedback: sealed`) and the first to
@@ -42,13 +42,13 @@ class Attempt:
     repeated: bool
     """Whether it was."""
     changed: str
-    """What changed in the eval set since this candidate was judged on these examples; "" where nothing did."""
+    """What changed in the eval set since this candidate was judged on these examples. Empty where nothing did."""
     uncovered: int
     """Earlier attempts that spent no alpha."""
     problem: str
-    """Why attempts cannot be counted; "" where they can."""
+    """Why attempts cannot be counted. Empty where they can."""
     refused: str = ""
-    """Why gates that were judged do not count although this was an attempt; "" where they do."""
+    """Why gates that were judged do not count although this was an attempt. Empty where they do."""
     looks: int = 0
     """How often a part of these examples was looked at, by whichever candidate; with this run, where it is a look."""
     made: int = 0

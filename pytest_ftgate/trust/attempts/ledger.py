@@ -78,9 +78,9 @@ class Ledger:
     hashes: tuple[str, ...] = ()
     """sha256 of each line."""
     broken: str = ""
-    """Why chain or head cannot be trusted; "" where they can."""
+    """Why chain or head cannot be trusted. Empty where they can."""
     doubt: str = ""
-    """Why it does not hold every attempt although its chain is sound; "" where nothing says so."""
+    """Why it does not hold every attempt although its chain is sound. Empty where nothing says so."""
 
     declared: bool = False
     """Whether a run has said that it begins the count, or one that shares alpha was counted."""
@@ -89,7 +89,7 @@ class Ledger:
 
     @property
     def problem(self) -> str:
-        """Why attempts cannot be counted; "" where they can."""
+        """Why attempts cannot be counted. Empty where they can."""
         return self.doubt or self.broken  # the doubt is older, and says what happened
 
     @property

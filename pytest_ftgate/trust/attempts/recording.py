@@ -24,7 +24,7 @@ class Recorded:
     refused: Mapping[str, Verdict] = field(default_factory=dict)
     """Gate -> the Verdict that takes the place of one that cannot count."""
     problem: str = ""
-    """Why nothing could be written; "" where it was."""
+    """Why nothing could be written. Empty where it was."""
     lines: int = 0
     """Lines of the ledger now."""
     sha256: str = ""

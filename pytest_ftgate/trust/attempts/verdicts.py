@@ -1,4 +1,4 @@
-"""What an attempt does to the Verdict of a gate: refused, not drawn again, used up, sealed. Pure."""
+"""Changes the Verdict of a gate for its attempt: refused, not drawn again, used up, sealed. Pure."""
 
 from __future__ import annotations
 

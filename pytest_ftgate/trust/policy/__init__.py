@@ -1,1 +1,1 @@
-"""What a run must have judged, and how strictly: ftgate.toml, and what stood in it before this change."""
+"""The policy: what a run must judge, and how strictly. From ftgate.toml, here and at a git ref."""

@@ -60,7 +60,7 @@ def _other_base(candidate: Candidate, why: str) -> PolicyError:
 
 
 def overruled(asked: GateSpec, used: GateSpec) -> str:
-    """`accuracy.min 0.85 is used, the eval set asks for 0.6`; "" where the eval set's own bound stands."""
+    """`accuracy.min 0.85 is used, the eval set asks for 0.6`. Empty where the eval set's own bound stands."""
     every = bool(asked.options.get("excess_only")) and not used.options.get("excess_only")
     counted = "; every leak counts, also where excess_only is written" if every else ""
     if bound_text(asked) == bound_text(used):
@@ -144,7 +144,7 @@ def _base_again(policy: Policy, engine: Mapping[str, Json]) -> Iterable[str]:
 
 
 def left_out(policy: Policy, files: Sequence[EvalSetFile], root: Path) -> str:
-    """Why this run is a subset: eval sets that the policy names and that pytest was not given; "" if all are there."""
+    """Why this run is a subset: eval sets that the policy names and pytest was not given. Empty if all are there."""
     here = {file.path.resolve() for file in files}
     names = [_relative(path, root) for path in sorted(policy.evalsets) if path not in here]
     if not names:

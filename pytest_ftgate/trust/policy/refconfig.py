@@ -1,4 +1,4 @@
-"""Where pytest looks by the configuration that a git ref holds: a change must not narrow what it is held to."""
+"""Reads pytest's configuration at a git ref, so that a change cannot narrow what it is held to."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class PolicyInForce:
     digest: str = ""
     """sha256 over the rules and over every gate with its bounds."""
     ref: str = ""
-    """What --ft-policy-ref named; "" without it."""
+    """What --ft-policy-ref named. Empty without it."""
     gates: Mapping[str, GateSpec] = field(default_factory=dict)
     """`name::kind` -> that gate at the ref."""
     deleted: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What a run puts into its receipt: an in-toto Statement whose subjects are the candidate's files.
+"""Builds the receipt of a run: an in-toto Statement whose subjects are the candidate's files.
 
 Numbers, digests, versions and names of gates; no prompts, no answers, no paths of the machine, no values of its
 environment but the few below, in a fixed alphabet.

@@ -1,4 +1,4 @@
-"""Does this receipt say SHIP for exactly these bytes? Standard library only: no torch, no pytest, no YAML.
+"""Checks that a receipt says SHIP for exactly these bytes. Standard library only: no torch, no pytest, no YAML.
 
 The order is that of SLSA's verification summaries (https://slsa.dev/spec/v1.1/verification_summary, "How to verify"):
 signature, form, bytes, policy, verdict, age. Every check is made and told; the first that failed decides the exit code.
