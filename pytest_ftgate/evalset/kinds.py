@@ -53,8 +53,11 @@ class KindRow:
     shown: Shown
     references: References = "none"
     test: GateTest | None = None
-    """The test of its bad null; None where nothing is tested. Only what is tested is planned and can be curtailed, may
+    """The test of its bad null; None where nothing is tested. Only what is tested is planned, may
     have slices with bounds, takes a share of alpha, and makes of a run an attempt on its examples."""
+    curtailed: bool = False
+    """Whether counts of right scores, or of answers that obey, decide it. Then the proof of `gates/curtailment.py`
+    covers it, and examples that can change nothing are not asked."""
     defaults: Mapping[str, Json] = field(default_factory=dict)
     """Options that hold where they are not written."""
     flips: float = 0.0
@@ -140,6 +143,7 @@ _ROWS = (
         reads="format",
         shown="share",
         test="floor",
+        curtailed=True,
     ),
     KindRow(
         "accuracy",
@@ -148,6 +152,7 @@ _ROWS = (
         reads="scores",
         shown="share",
         test="floor",
+        curtailed=True,
     ),
     KindRow(
         "beats_baseline",
@@ -157,6 +162,7 @@ _ROWS = (
         shown="difference",
         references="rungs",
         test="superiority",
+        curtailed=True,
         flips=0.20,
         flips_planned=(0.15, 0.20, 0.30, 0.40),
     ),
@@ -168,6 +174,7 @@ _ROWS = (
         shown="difference",
         references="base",
         test="non_inferiority",
+        curtailed=True,
         flips=0.05,
         flips_planned=(0.02, 0.05, 0.10, 0.20),
     ),

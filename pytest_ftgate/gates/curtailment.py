@@ -39,7 +39,7 @@ def cannot_stop(evalset: EvalSet, gates: Sequence[GateSpec]) -> str:
     """Why these gates need every example answered, in a few words. Empty where the proof above covers them."""
     if evalset.slices:
         return "slices"
-    if measured := [gate.kind for gate in gates if gate.row.asks_model and gate.row.test is None]:
+    if measured := [gate.kind for gate in gates if gate.row.asks_model and not gate.row.curtailed]:
         return f"{measured[0]}, which is measured on every example"
     if any(gate.row.scores for gate in gates) and is_graded(evalset.scorer):
         return "scores between 0 and 1"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pytest_ftgate.errors import UnknownGateKind
 from pytest_ftgate.evalset.kinds import KINDS
 from pytest_ftgate.gates.cost import judge_cost
-from pytest_ftgate.gates.given import GateInput, too_few
+from pytest_ftgate.gates.given import GateInput, error_verdict, too_few
 from pytest_ftgate.gates.paired import judge_paired
 from pytest_ftgate.gates.rates import judge_accuracy, judge_format
 from pytest_ftgate.results import Verdict
@@ -49,4 +49,14 @@ def judge(given: GateInput) -> Verdict:
     """
     if given.gate.row.test is not None and (lost := too_few(given)):
         return lost
-    return JUDGES[given.gate.kind](given)
+    verdict = JUDGES[given.gate.kind](given)
+    if verdict.outcome == "PASS" and given.evalset.bounded_slices(given.gate.kind) and not verdict.slices:
+        # A slice with a bound is part of its gate: a judge that forgot them must not pass it.
+        return error_verdict(
+            verdict.gate,
+            verdict.kind,
+            f"{verdict.gate} was judged without its slices, which have bounds of their own",
+            "end the function that judges this kind with gates/slices.with_slices",
+            reason="SLICES_NOT_JUDGED",
+        )
+    return verdict

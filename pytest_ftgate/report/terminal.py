@@ -176,8 +176,10 @@ def _needs(verdict: Verdict) -> str:
     """The bound of a gate on answers, also of one that was not judged. Empty where there is none."""
     if verdict.bound is None:
         return ""
-    forms = {"leaks": "", "share": ">= {:g}", "difference": "> {:+g}", "ratio": "<= {:g}"}
-    return forms[KINDS[verdict.kind].shown].format(verdict.bound)
+    row = KINDS[verdict.kind]
+    sign = "<=" if row.lower_is_stricter else ">="
+    forms = {"leaks": "", "share": f"{sign} {{:g}}", "difference": "> {:+g}", "ratio": f"{sign} {{:g}}"}
+    return forms[row.shown].format(verdict.bound)
 
 
 def _slice_row(verdict: Verdict, one: SliceResult) -> list[str]:

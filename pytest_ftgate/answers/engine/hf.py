@@ -98,7 +98,8 @@ class HFEngine:
         else:
             text, ids = prompt.text, text_ids(tokenizer, prompt)
         if tuned:
-            require_same_words(text, tokenizer, self._tokenizer(tuned=False), owner)
+            full = self._candidate.kind != "adapter"
+            require_same_words(text, tokenizer, self._tokenizer(tuned=False), owner, own_vocabulary=full)
         known = len(embedding.table(self._sides.tuned))
         if tuned and ids and max(ids) >= known:
             raise IdentityError(

@@ -15,14 +15,21 @@ from pytest_ftgate.answers.engine.skeleton import difference
 from pytest_ftgate.errors import IdentityError
 
 
-def require_same_words(text: str, tuned: Any, base: Any, owner: str) -> None:
-    """IdentityError where `text` is other words to the tokenizer `tuned` (of `owner`) than to `base`."""
+def require_same_words(text: str, tuned: Any, base: Any, owner: str, *, own_vocabulary: bool = False) -> None:
+    """IdentityError where `text` is other words to the tokenizer `tuned` (of `owner`) than to `base`.
+
+    `own_vocabulary`: of a full model, which may number its tokens as it likes: its tokens are read, not its ids.
+    """
     if tuned is base:
         return
     ours, bases = _ids(tuned, text), _ids(base, text)
     if ours == bases:
         return
-    expected, found = _decoded(base, bases), _decoded(base, _in_ids_of_base(ours, tuned, base))
+    expected = _decoded(base, bases)
+    if own_vocabulary:
+        found = _read(base, tuned.convert_ids_to_tokens(ours), tuned)
+    else:
+        found = _decoded(base, _in_ids_of_base(ours, tuned, base))
     if _squeezed(expected) != _squeezed(found):
         raise IdentityError(
             f"the tokenizer of {owner} reads other words in a prompt than the base's: {difference(expected, found)}",
@@ -42,6 +49,17 @@ def _in_ids_of_base(ids: Sequence[int], tuned: Any, base: Any) -> list[int]:
         token = tuned.convert_ids_to_tokens(i)
         out += _ids(base, own[i].content if i in own else base.convert_tokens_to_string([token]))
     return out
+
+
+def _read(base: Any, tokens: Sequence[str], tuned: Any) -> str:
+    """What tokens say by the base's decoder; the candidate's own could hide what its normaliser did."""
+    special, out, run = {str(token) for token in tuned.get_added_vocab()}, "", list[str]()
+    for token in tokens:
+        if token in special:
+            out, run = out + base.convert_tokens_to_string(run) + token, []
+        else:
+            run.append(token)
+    return out + str(base.convert_tokens_to_string(run))
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -380,3 +380,13 @@ def test_early_stop_pays_at_the_last_example() -> None:
         asked = asked_with(n, [one], early=early)
         answers = answers_of(asked, {"candidate": ["yes"] * n})
         assert verdict_of(asked, one, answers, Levels()).outcome == outcome
+
+
+def test_a_kind_that_no_proof_covers_is_asked_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind is curtailed only where its row says that counts decide it: a new one may test another statistic."""
+    from pytest_ftgate.evalset.kinds import KINDS
+
+    asked = replace(evalset([example(i) for i in range(20)]), gates=(gate("accuracy", 0.5),))
+    assert cannot_stop(asked, asked.gates) == ""
+    monkeypatch.setitem(KINDS, "accuracy", replace(KINDS["accuracy"], curtailed=False))
+    assert cannot_stop(asked, asked.gates) == "accuracy, which is measured on every example"

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from pytest_ftgate.evalset.types import ScorerSpec, SliceSpec
 from pytest_ftgate.gates.contamination import judge_with_leaks
 from pytest_ftgate.gates.given import GateInput
-from pytest_ftgate.gates.judge import judge
+from pytest_ftgate.gates.judge import JUDGES, judge
 from pytest_ftgate.gates.measure import Levels
 from pytest_ftgate.gates.slices import TooSmall, too_small
 from pytest_ftgate.report.gatetable import gate_table as html_gates
@@ -287,3 +287,15 @@ def test_a_slice_of_a_pair_is_the_gate_on_those_examples(kind: str) -> None:
     for one in verdict.slices:
         assert (one.n, one.measured, one.interval) == (80, alone.value, alone.interval)
         assert (one.p_value, one.bound) == (alone.p_value, alone.bound)
+
+
+def test_a_judge_that_forgets_bounded_slices_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new kind whose function does not end in with_slices: its PASS would say nothing of the slices' bounds."""
+    given = sliced("accuracy", 0.3, ["en", "de"] * 40, {"accuracy": 0.3}, candidate=["yes"] * 80)
+    assert judge(given).outcome == "PASS"
+    forgetful = replace(judge(given), slices=())
+    monkeypatch.setitem(JUDGES, "accuracy", lambda _: forgetful)
+    verdict = judge(given)
+    assert (verdict.outcome, verdict.reason) == ("ERROR", "SLICES_NOT_JUDGED")
+    monkeypatch.setitem(JUDGES, "accuracy", lambda _: replace(forgetful, outcome="FAIL"))
+    assert judge(given).outcome == "FAIL"

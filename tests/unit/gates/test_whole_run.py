@@ -84,7 +84,7 @@ def test_x1_what_is_planned_from_a_part_adds_up(gains: int, losses: int, n: int,
 def test_x2_a_score_between_0_and_1_settles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a scorer that is said to give 0 or 1: rounded down, it would settle a FAIL before the set is answered."""
     half = Score(0.9, "yes", "")
-    monkeypatch.setattr("pytest_ftgate.gates.curtailment.make_scorer", lambda *args, **more: lambda *asked: half)
+    monkeypatch.setattr("pytest_ftgate.scoring.kept.make_scorer", lambda *args, **more: lambda *asked: half)
     _, result = run_whole(asked_set(64, {"accuracy": 0.5}), {"candidate": ["yes"] * 64}, chunk=8)
     assert not result.stopped
     assert len(result.generations["set"]["candidate"]) == 64

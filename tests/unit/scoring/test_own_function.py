@@ -62,9 +62,6 @@ BAD = {"huge": 10**400, "huger": 10**5000, "negative": -10**400, "nan": float("n
 globals().update({name: call(lambda v=value: v) for name, value in {**GOOD, **BAD}.items()})
 RAISES = ["leave", "loud", "skip", "fail", "stop", "deep", "memory", "gone", "surrogate"]
 globals().update({name: call(globals()[name]) for name in RAISES})
-async def later(example, generation): return 1.0
-def yields(example, generation): yield 1.0
-def too_few(example): return 1.0
 """
 ONES, HALVES = ("true", "one", "f64", "i8", "npbool"), ("half", "f32", "score")
 GOOD = {
@@ -79,7 +76,6 @@ BAD = [
     *("huge", "huger", "negative", "nan", "inf", "minusinf", "over", "text", "empty", "none", "list", "complex"),
     *("decimal", "array1", "npnan", "npint", "other", "odd", "unseen", "type", "bytes", "text_value", "none_value"),
     *("huge_value", "number_answer", "no_words", "no_parts", "part_text", "part_key", "part_huge", "array_text"),
-    *("later", "yields", "too_few"),
 ]
 RAISES = ["leave", "loud", "skip", "fail", "stop", "deep", "memory", "gone", "surrogate"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -311,8 +312,9 @@ def test_another_run_cannot_continue_it(killed: Path) -> None:
         train(check(load_config(killed, seed=4)), resume=True)
 
 
-def test_a_resumed_run_gives_the_bytes_of_an_undisturbed_one(project: Path, killed: Path) -> None:
-    finished = train(check(load_config(killed)), resume=True)
+def test_a_resumed_run_gives_the_bytes_of_an_undisturbed_one(project: Path, killed: Path, tmp_path: Path) -> None:
+    shutil.copytree(killed.parent, tmp_path / "copy")  # other tests look at the run as it was killed
+    finished = train(check(load_config(tmp_path / "copy" / killed.name)), resume=True)
     assert finished.steps == 32
     assert "resumed from checkpoint-16" in finished.warnings
     name = "adapter_model.safetensors"
