@@ -24,6 +24,8 @@ from tabulate import tabulate
 
 HERE = Path(__file__).resolve().parent
 RUNS = Path("runs")
+PROGRAMS = {"python": (), "pytest": ("-m", "pytest"), "pytest-ftgate": ("-m", "pytest_ftgate")}
+"""What a command of the demo is called -> how this Python runs it."""
 
 
 @dataclass(frozen=True)
@@ -128,20 +130,19 @@ def _job(story: Story, seed: int | None, *, train: bool) -> Job:
     receipt = RUNS / f"{run.name}.receipt.json"
     reports = (f"--ft-json={RUNS / result.name}", f"--ft-receipt={receipt}")
     commands.append(("pytest", f"--ft-model={run}", *reports, story.evals))
-    commands.append(("ftgate", "verify", str(run), "--receipt", str(receipt)))
+    commands.append(("pytest-ftgate", "verify", str(run), "--receipt", str(receipt)))
     return Job(story, tuple(commands), log, result, (*told, shipped, shipped))
 
 
 def _run(job: Job) -> list[int]:
     """Exit codes of the commands."""
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    modules = {"python": [], "pytest": ["-m", "pytest"], "pytest-ftgate": ["-m", "pytest_ftgate"]}
     codes = []
     with job.log.open("a", encoding="utf-8") as log:
         for name, *rest in job.commands:
             log.write(f"$ {' '.join((name, *rest))}\n")
             log.flush()
-            command = [sys.executable, *modules[name], *rest]
+            command = [sys.executable, *PROGRAMS[name], *rest]
             done = subprocess.run(command, cwd=HERE, env=env, stdout=log, stderr=subprocess.STDOUT, check=False)
             codes.append(done.returncode)
             log.write(f"(exit code {done.returncode})\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -171,3 +172,15 @@ def test_base_is_small_llama_with_matching_vocabulary(tokenizer: Any) -> None:
     assert config["vocab_size"] == len(tokenizer)
     assert config["eos_token_id"] == generation["eos_token_id"] == tokenizer.eos_token_id
     assert config["pad_token_id"] == tokenizer.pad_token_id
+
+
+def test_the_demo_can_run_every_command_that_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("demo_of_tickets", EXAMPLE / "demo.py")
+    assert spec
+    assert spec.loader
+    demo = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, demo)  # its dataclasses ask for their module
+    spec.loader.exec_module(demo)
+    monkeypatch.setattr(demo, "HERE", tmp_path)
+    shown = {command[0] for story in demo.STORIES for command in demo._job(story, None, train=True).commands}
+    assert shown == set(demo.PROGRAMS)
